@@ -1,0 +1,4 @@
+//! Bytes to events: pure parsers of what sources deliver.
+
+pub mod cloudevents;
+pub mod json;

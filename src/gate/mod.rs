@@ -1,0 +1,5 @@
+//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when.
+
+pub mod delivery;
+pub mod document;
+pub mod judge;

@@ -1,0 +1,40 @@
+//! Meshgate: a data quality gate for event streams.
+//!
+//! ```text
+//! bytes arrive ─▶ source ─▶ decode ─▶ route ─▶ judge ─▶ verdict ─┬─▶ mesh sink ─┐
+//!                 (records)  (events)  (contract) (rules)         └─▶ DLQ sink ──┴─▶ settled ─▶ ack
+//! ```
+//!
+//! Modules, lowest first; each imports only from those above it here, and siblings on one line never import each other
+//! (`tests/architecture.rs` enforces it):
+//!
+//! * [`model`]: the nouns.
+//! * [`decode`], [`rule`]: bytes to events; what can be wrong with an event.
+//! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
+//! * [`gate`]: judges a batch, writes the DLQ document, decides what to deliver when.
+//! * [`port`], [`metrics`]: the doors between shell parts; what is counted.
+//! * [`source`], [`sink`]: protocols in, backends out.
+//! * [`config`]: settings as written, settings as run.
+//! * [`pipeline`]: wires a source through the gate to its sinks.
+//! * [`admin`], [`cli`]: what operators and people at a terminal use.
+//!
+//! `model`, `decode`, `rule`, `contract` and `gate` are the *core*: synchronous and pure. Time, bytes and randomness are
+//! passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock give the same verdicts.
+//!
+//! Deliberately absent: transformation of events (a good event leaves as it came), plugins, a rule language of our own.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod contract;
+pub mod decode;
+pub mod gate;
+pub mod metrics;
+pub mod model;
+pub mod pipeline;
+pub mod port;
+pub mod rule;
+pub mod sink;
+pub mod source;

@@ -1,0 +1,213 @@
+//! Every metric of the gate: its name, its labels, and the closed set each label's values come from.
+//!
+//! Label values come from configuration, rule files and enums only, never from an event or a request, so that the number
+//! of series is bounded by what is deployed. Counters are labelled by *route* (a configured source stream, or the glob
+//! of the contract that covers it), not by whatever stream name a client sent.
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::model::Judgement;
+
+/// Seconds: from a quarter of a millisecond to ten seconds, which spans a local commit and a throttled upstream.
+const REQUEST_BUCKETS: &[f64] =
+    &[0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Seconds per event: from a microsecond to ten milliseconds.
+const JUDGE_BUCKETS: &[f64] =
+    &[0.000001, 0.0000025, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.01];
+
+/// The gate's metrics, registered once. Cheap to share; every field is an atomic or a sharded map of atomics.
+pub struct Metrics {
+    registry: Registry,
+    /// `meshgate_events_total{domain,contract,verdict}`: events judged.
+    events: IntCounterVec,
+    /// `meshgate_violations_total{domain,contract,rule,kind,dimension,severity,mode}`.
+    violations: IntCounterVec,
+    /// `meshgate_records_total{source,route,settlement}`: records by what became of them.
+    pub records: IntCounterVec,
+    /// `meshgate_received_bytes_total{source,route}`: bytes of record data taken in.
+    pub received_bytes: IntCounterVec,
+    /// `meshgate_records_in_flight`: taken in, not yet settled.
+    pub in_flight: IntGauge,
+    /// `meshgate_judge_seconds`: time to judge one event (the mean over its batch).
+    pub judge_seconds: Histogram,
+    /// `meshgate_requests_total{source,operation,status}`; status is the HTTP class, `2xx`, `4xx` or `5xx`.
+    pub requests: IntCounterVec,
+    /// `meshgate_request_seconds{source,operation}`: from the last byte of the request to the answer.
+    pub request_seconds: HistogramVec,
+    /// `meshgate_connections`: open on the data port.
+    pub connections: IntGauge,
+    /// `meshgate_connections_refused_total`: closed at once because the cap was reached.
+    pub connections_refused: IntCounter,
+    /// `meshgate_sink_call_seconds{sink}`: one call to a sink, one attempt.
+    pub sink_call_seconds: HistogramVec,
+    /// `meshgate_sink_failures_total{sink,trouble}`: entries of sink calls that were not taken, before any retry.
+    pub sink_failures: IntCounterVec,
+    /// `meshgate_sink_retries_total{sink}`: calls that repeated entries of an earlier one.
+    pub sink_retries: IntCounterVec,
+    /// `meshgate_contracts{domain}`: contracts loaded.
+    pub contracts: IntGaugeVec,
+    /// `meshgate_rules_info{domain,revision}`: 1 for the revision in force.
+    rules_info: IntGaugeVec,
+    /// `meshgate_rules_stale{domain}`: 1 when the newest files did not compile and the last good set stays.
+    pub rules_stale: IntGaugeVec,
+    /// `meshgate_reloads_total{outcome}`: `applied`, `partial` (some domain kept its last good set) or `failed`.
+    pub reloads: IntCounterVec,
+    /// `meshgate_slo_target_ratio{domain,contract}`: the share of events that may fail, from the contract's `slo`.
+    pub slo_target: GaugeVec,
+    _build_info: Gauge,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let r = Registry::new();
+        let build_info = Gauge::with_opts(
+            Opts::new("meshgate_build_info", "1, labelled with the version of the binary.")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        )
+        .expect("static options");
+        build_info.set(1.0);
+        r.register(Box::new(build_info.clone())).expect("registered once");
+        Self {
+            events: counters(&r, "meshgate_events_total", "Events judged.", &["domain", "contract", "verdict"]),
+            violations: counters(
+                &r,
+                "meshgate_violations_total",
+                "Violations found, decisive or not (mode tells).",
+                &["domain", "contract", "rule", "kind", "dimension", "severity", "mode"],
+            ),
+            records: counters(
+                &r,
+                "meshgate_records_total",
+                "Records by what became of them: forwarded, quarantined, dropped or unsettled.",
+                &["source", "route", "settlement"],
+            ),
+            received_bytes: counters(
+                &r,
+                "meshgate_received_bytes_total",
+                "Bytes of record data received.",
+                &["source", "route"],
+            ),
+            in_flight: gauge(&r, "meshgate_records_in_flight", "Records taken in and not yet settled."),
+            judge_seconds: histogram(&r, "meshgate_judge_seconds", "Time to judge one event.", JUDGE_BUCKETS),
+            requests: counters(
+                &r,
+                "meshgate_requests_total",
+                "Requests answered on the data port.",
+                &["source", "operation", "status"],
+            ),
+            request_seconds: histograms(
+                &r,
+                "meshgate_request_seconds",
+                "Time from a whole request to its answer.",
+                &["source", "operation"],
+            ),
+            connections: gauge(&r, "meshgate_connections", "Connections open on the data port."),
+            connections_refused: counter(
+                &r,
+                "meshgate_connections_refused_total",
+                "Connections closed at once because the cap was reached.",
+            ),
+            sink_call_seconds: histograms(&r, "meshgate_sink_call_seconds", "One attempt at a sink.", &["sink"]),
+            sink_failures: counters(
+                &r,
+                "meshgate_sink_failures_total",
+                "Entries a sink did not take in one attempt: throttled, unavailable or rejected.",
+                &["sink", "trouble"],
+            ),
+            sink_retries: counters(
+                &r,
+                "meshgate_sink_retries_total",
+                "Sink calls that repeated entries of an earlier call.",
+                &["sink"],
+            ),
+            contracts: gauges(&r, "meshgate_contracts", "Contracts loaded.", &["domain"]),
+            rules_info: gauges(&r, "meshgate_rules_info", "1 for the revision in force.", &["domain", "revision"]),
+            rules_stale: gauges(
+                &r,
+                "meshgate_rules_stale",
+                "1 while the newest rule files do not compile and the last good set stays in force.",
+                &["domain"],
+            ),
+            reloads: counters(&r, "meshgate_reloads_total", "Rule reloads: applied, partial or failed.", &["outcome"]),
+            slo_target: {
+                let opts = Opts::new("meshgate_slo_target_ratio", "Share of events that may fail, from the contract.");
+                registered(&r, GaugeVec::new(opts, &["domain", "contract"]).expect("static options"))
+            },
+            _build_info: build_info,
+            registry: r,
+        }
+    }
+
+    /// Counts one judged event and its violations.
+    pub fn count_judgement(&self, judgement: &Judgement) {
+        let stamp = &judgement.stamp;
+        self.events.with_label_values(&[&*stamp.domain, &*stamp.contract, judgement.verdict.as_str()]).inc();
+        for violation in &judgement.violations {
+            self.violations
+                .with_label_values(&[
+                    &*stamp.domain,
+                    &*stamp.contract,
+                    &*violation.rule,
+                    violation.kind.as_str(),
+                    violation.dimension.map_or("none", |d| d.as_str()),
+                    violation.severity.as_str(),
+                    violation.mode.as_str(),
+                ])
+                .inc();
+        }
+    }
+
+    /// Marks `revision` as the one in force for `domain`, and forgets the one before it.
+    pub fn set_revision(&self, domain: &str, before: Option<&str>, revision: &str) {
+        if let Some(before) = before.filter(|b| *b != revision) {
+            let _ = self.rules_info.remove_label_values(&[domain, before]);
+        }
+        self.rules_info.with_label_values(&[domain, revision]).set(1);
+    }
+
+    /// The Prometheus text exposition format, version 0.0.4.
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn registered<C: prometheus::core::Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    registry.register(Box::new(collector.clone())).expect("each metric is registered once");
+    collector
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    registered(registry, IntCounter::new(name, help).expect("static options"))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels).expect("static options"))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    registered(registry, IntGauge::new(name, help).expect("static options"))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    registered(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect("static options"))
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    registered(registry, Histogram::with_opts(opts).expect("static options"))
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let opts = HistogramOpts::new(name, help).buckets(REQUEST_BUCKETS.to_vec());
+    registered(registry, HistogramVec::new(opts, labels).expect("static options"))
+}

@@ -1,0 +1,100 @@
+//! Streams as a Kinesis client sees them described.
+
+use std::sync::Arc;
+
+use super::{HashKey, HashKeyRange, Timestamp};
+
+/// Everything `DescribeStream`, `DescribeStreamSummary` and `ListShards` say of a stream, shards included.
+#[derive(Debug, Clone)]
+pub struct StreamDescription {
+    pub name: String,
+    pub arn: String,
+    /// `CREATING`, `DELETING`, `ACTIVE` or `UPDATING`.
+    pub status: String,
+    pub mode: StreamMode,
+    pub retention_hours: i32,
+    pub created: Timestamp,
+    /// `NONE` or `KMS`.
+    pub encryption: String,
+    pub key_id: Option<String>,
+    pub consumer_count: i32,
+    /// The largest record, data and partition key, in KiB: 1,024 unless the stream was widened (to at most 10,240).
+    pub max_record_size_kib: u32,
+    pub shards: Vec<Shard>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamMode {
+    Provisioned,
+    OnDemand,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shard {
+    pub id: Arc<str>,
+    pub parent: Option<String>,
+    pub adjacent_parent: Option<String>,
+    pub range: HashKeyRange,
+    pub starting_sequence_number: String,
+    /// Present once the shard is closed.
+    pub ending_sequence_number: Option<String>,
+}
+
+/// The open shards of a stream, to say where a key would have landed.
+#[derive(Debug, Clone, Default)]
+pub struct ShardMap {
+    open: Vec<(HashKeyRange, Arc<str>)>,
+}
+
+impl ShardMap {
+    pub fn new(shards: &[Shard]) -> Self {
+        let mut open: Vec<_> = shards
+            .iter()
+            .filter(|s| s.ending_sequence_number.is_none())
+            .map(|s| (s.range, Arc::clone(&s.id)))
+            .collect();
+        open.sort_by_key(|(range, _)| range.start);
+        Self { open }
+    }
+
+    /// The shard that owns `key`; `None` when the map has a hole there (a reshard is under way, or nothing is known).
+    pub fn shard_of(&self, key: HashKey) -> Option<&Arc<str>> {
+        let after = self.open.partition_point(|(range, _)| range.start <= key);
+        let (range, id) = self.open.get(after.checked_sub(1)?)?;
+        range.contains(key).then_some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(id: &str, range: HashKeyRange, closed: bool) -> Shard {
+        Shard {
+            id: id.into(),
+            parent: None,
+            adjacent_parent: None,
+            range,
+            starting_sequence_number: "0".into(),
+            ending_sequence_number: closed.then(|| "9".into()),
+        }
+    }
+
+    #[test]
+    fn a_key_lands_on_the_open_shard_that_owns_it() {
+        let whole = HashKeyRange::divide(1).next().unwrap();
+        let halves: Vec<_> = HashKeyRange::divide(2).collect();
+        let map =
+            ShardMap::new(&[shard("b", halves[1], false), shard("parent", whole, true), shard("a", halves[0], false)]);
+        assert_eq!(map.shard_of(HashKey(0)).unwrap().as_ref(), "a");
+        assert_eq!(map.shard_of(halves[1].start).unwrap().as_ref(), "b");
+        assert_eq!(map.shard_of(HashKey(u128::MAX)).unwrap().as_ref(), "b");
+    }
+
+    #[test]
+    fn a_hole_is_nobodys() {
+        let halves: Vec<_> = HashKeyRange::divide(2).collect();
+        assert_eq!(ShardMap::new(&[shard("b", halves[1], false)]).shard_of(HashKey(1)), None);
+        assert_eq!(ShardMap::default().shard_of(HashKey(1)), None);
+    }
+}
