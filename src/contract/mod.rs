@@ -1,1 +1,2 @@
-//! (filled in by its first commit)
+//! Rule files to a compiled set.
+pub mod yaml;
