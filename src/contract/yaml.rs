@@ -39,7 +39,7 @@ pub struct Document {
 /// Where a value stood.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Byte offsets into the file. A block collection runs to the start of what follows it.
+    /// Byte offsets into the file. A block scalar's starts at its first line with content.
     span: Range<usize>,
     content: Content,
 }
@@ -120,8 +120,7 @@ impl Document {
     pub fn offset_in(&self, source: &str, pointer: &Pointer, offset: usize) -> usize {
         match self.find(pointer) {
             Some(Node { span, content: Content::Scalar(text, style) }) => {
-                let raw = source.get(span.clone()).unwrap_or_default();
-                span.start + offset::in_source(raw, *style, text, offset)
+                offset::in_source(source, span.start, *style, text, offset)
             }
             _ => self.span(pointer).start,
         }
@@ -196,10 +195,33 @@ mod tests {
             "a: &x [*x]\n",
             "",
             "a: \"\\uD800\"\n",
-            "\ta: 1\n",
+            "a:\n\tb: 1\n",
         ];
         let all: String = cases.iter().map(|c| format!("{c:?}\n{}", faults(c))).collect();
-        expect![[]].assert_eq(&all);
+        expect![[r#"
+            "a: 1\nb: 2\na: 3\nb: 4\n"
+            DuplicateKey Some("a") key `a` stands here twice; first on line 1
+            DuplicateKey Some("b") key `b` stands here twice; first on line 2
+            "a: 1\n---\nb: 2\n"
+            NotData Some("---") a rule file holds one YAML document; this is the second
+            "a: [1\nb: 2\n"
+            Syntax Some(":") not YAML: illegal placement of ':' indicator
+            "? [a]\n: 1\n"
+            NotData Some("[") a key is text here, not a list or a mapping
+            "a: !secret x\n"
+            NotData Some("!secret x") tag `!secret` has no meaning in a rule file
+            "a: .inf\n"
+            NotData Some(".inf") `.inf` has no place in JSON, so no event can hold it
+            "a: &x [*x]\n"
+            NotData Some("*x") an alias cannot stand inside the value it names
+            ""
+            NotData Some("") the file is empty
+            "a: \"\\uD800\"\n"
+            Syntax Some("\"") not YAML: while parsing a quoted scalar, found invalid Unicode character escape code
+            "a:\n\tb: 1\n"
+            Syntax Some("b") not YAML: tabs disallowed within this context (block indentation)
+        "#]]
+        .assert_eq(&all);
     }
 
     #[test]

@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn the_tree_keeps_number_texts_key_order_and_characters() {
-        let text = r#"{"z":12345678901234567890,"a":[1.10,-0,1E5,1e+5,0.1e-2,true,false,null],"t":"\u00e9\n\ud83d\ude00\/é"}"#;
+        let text =
+            r#"{"z":12345678901234567890,"a":[1.10,-0,1E5,1e+5,0.1e-2,true,false,null],"t":"\u00e9\n\ud83d\ude00\/é"}"#;
         let value = parse(text.as_bytes()).unwrap();
         // serde_json writes an exponent its own way, digits stay.
         assert_eq!(value["a"].to_string(), "[1.10,-0,1e+5,1e+5,0.1e-2,true,false,null]");

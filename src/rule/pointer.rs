@@ -243,10 +243,7 @@ mod tests {
     fn faults_say_what_to_write() {
         let message = |text| Pointer::parse(text).unwrap_err().to_string();
         assert_eq!(message("email"), r#"a JSON Pointer is empty or begins with "/"; write "/email""#);
-        assert_eq!(
-            message("this.address.zip"),
-            r#"a JSON Pointer is empty or begins with "/"; write "/address/zip""#
-        );
+        assert_eq!(message("this.address.zip"), r#"a JSON Pointer is empty or begins with "/"; write "/address/zip""#);
         assert!(message("/a~2").starts_with("\"~\" at byte 2"));
     }
 

@@ -142,10 +142,7 @@ mod tests {
     fn faults_say_what_is_there() {
         let fault = |csv: &[u8], column| ReferenceList::parse(csv, column).unwrap_err();
         let missing = fault(b"alpha2,name\nCH,x\n", "alpha3");
-        assert_eq!(
-            missing.to_string(),
-            r#"the list has no column "alpha3"; its columns are "alpha2", "name""#
-        );
+        assert_eq!(missing.to_string(), r#"the list has no column "alpha3"; its columns are "alpha2", "name""#);
         assert_eq!(missing.hint(), Some("did you mean \"alpha2\"?"));
         assert_eq!(fault(b"", "a"), ReferenceFault::NoHeader);
         assert_eq!(fault(b"a,a\n1,2\n", "a"), ReferenceFault::AmbiguousColumn { column: "a".into() });

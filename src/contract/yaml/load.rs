@@ -90,7 +90,7 @@ impl<'t> Loader<'t> {
                     let tag = tag.map(Cow::into_owned);
                     self.tagged(tag.as_ref(), &span);
                     let forced = tag.is_some_and(|t| t.is_yaml_core_schema() && t.suffix == "str");
-                    let style = if forced && style == ScalarStyle::Plain { ScalarStyle::Literal } else { style };
+                    let style = if forced && style == ScalarStyle::Plain { ScalarStyle::SingleQuoted } else { style };
                     self.scalar(text, style, anchor, span)?;
                 }
                 Event::SequenceStart(anchor, tag) => {
@@ -112,7 +112,13 @@ impl<'t> Loader<'t> {
         Ok(())
     }
 
-    fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, anchor: usize, span: Range<usize>) -> Result<(), Stop> {
+    fn scalar(
+        &mut self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        anchor: usize,
+        span: Range<usize>,
+    ) -> Result<(), Stop> {
         // A key has no value of its own; only what it names counts.
         if let Some(open) = self.open.last_mut()
             && matches!(open.content, Content::Mapping(_))
@@ -244,10 +250,16 @@ impl<'t> Loader<'t> {
     }
 
     fn syntax(&mut self, error: &ScanError) -> Stop {
-        let at = self.byte(*error.marker()).min(self.text.len());
+        let at = self.byte(*error.marker());
         let end = self.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
-        let tab = self.text[..end].rsplit('\n').next().is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
+        let tab =
+            self.text[..end].rsplit('\n').next().is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
         let hint = tab.then_some("YAML is indented with spaces, never tabs");
+        // The parser reads ahead, so on brackets its own bound is met before ours.
+        if error.info() == "recursion limit exceeded" {
+            let message = format!("lists and mappings nest deeper than {DEPTH_MAX} here");
+            return self.stop(at..end, YamlFaultKind::TooLarge, message, None);
+        }
         self.stop(at..end, YamlFaultKind::Syntax, format!("not YAML: {}", error.info()), hint)
     }
 

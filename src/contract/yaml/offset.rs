@@ -3,43 +3,39 @@
 
 use saphyr_parser::ScalarStyle;
 
-/// The byte in `raw` (the scalar's source, quotes or block header included) that byte `offset` of `text` came from.
+/// The byte of `source` that byte `offset` of `text` came from; the scalar's span begins at `start`.
 ///
 /// Follows both texts side by side, undoing YAML 1.2.2's quoting (sections 7.3.1, 7.3.2), folding (6.5) and block
 /// indentation (8.1). Where folding leaves several candidates, any of them is on the right line.
-pub(super) fn in_source(raw: &str, style: ScalarStyle, text: &str, offset: usize) -> usize {
-    let wanted = text.get(..offset).map_or(text, |before| before);
-    let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && raw.starts_with(['|', '>']);
-    let (mut at, indent) = if block {
-        let header = raw.find('\n').map_or(raw.len(), |n| n + 1);
-        let indent = block_indent(&raw[header..]);
-        (header, indent)
-    } else {
-        (usize::from(raw.starts_with(['"', '\''])), 0)
-    };
-    if block {
-        at = skip_indent(raw, at, indent);
+pub(super) fn in_source(source: &str, start: usize, style: ScalarStyle, text: &str, offset: usize) -> usize {
+    let mut wanted = text.get(..offset).unwrap_or(text);
+    let mut at = start;
+    let mut indent = None;
+    if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) {
+        // The span begins at the first line with content, after its indentation; empty lines before it are in the text.
+        wanted = wanted.trim_start_matches('\n');
+        indent = Some(start - source[..start].rfind('\n').map_or(0, |n| n + 1));
+    } else if source[at..].starts_with(['"', '\'']) {
+        at += 1;
     }
     for c in wanted.chars() {
         at = match (style, c) {
-            (ScalarStyle::DoubleQuoted, _) if raw[at..].starts_with('\\') => escape(raw, at),
-            (ScalarStyle::SingleQuoted, '\'') => at + 2,
-            (_, '\n') if block => skip_indent(raw, line_end(raw, at), indent),
-            (_, ' ' | '\n') if at_line_end(raw, at) => skip_fold(raw, at, if block { Some(indent) } else { None }),
-            _ => at + raw[at..].chars().next().map_or(0, char::len_utf8),
+            (ScalarStyle::DoubleQuoted, _) if source[at..].starts_with('\\') => escape(source, at),
+            (ScalarStyle::SingleQuoted, '\'') if source[at..].starts_with("''") => at + 2,
+            (ScalarStyle::Literal, '\n') => skip_fold(source, at, indent),
+            (_, ' ' | '\n') if at_line_end(source, at) => skip_fold(source, at, None),
+            // One more of several empty lines, which the first of them has passed.
+            (_, '\n') => at,
+            _ => at + source[at..].chars().next().map_or(0, char::len_utf8),
         };
-        at = at.min(raw.len());
         // An escaped line break adds nothing to the text.
-        while style == ScalarStyle::DoubleQuoted && (raw[at..].starts_with("\\\n") || raw[at..].starts_with("\\\r")) {
-            at = skip_fold(raw, at + 1, None);
+        while style == ScalarStyle::DoubleQuoted
+            && (source[at..].starts_with("\\\n") || source[at..].starts_with("\\\r"))
+        {
+            at = skip_fold(source, at + 1, None);
         }
     }
     at
-}
-
-/// The indentation of a block's first line with content.
-fn block_indent(body: &str) -> usize {
-    body.lines().find(|line| !line.trim().is_empty()).map_or(0, |line| line.len() - line.trim_start_matches(' ').len())
 }
 
 fn skip_indent(raw: &str, at: usize, indent: usize) -> usize {

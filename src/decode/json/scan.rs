@@ -13,8 +13,8 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(Malformed { offset: 0, fault: Fault::ByteOrderMark });
     }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| Malformed { offset: e.valid_up_to(), fault: Fault::InvalidUtf8 })?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| Malformed { offset: e.valid_up_to(), fault: Fault::InvalidUtf8 })?;
     Scanner { bytes, at: 0, open: Vec::new(), keys: Vec::new() }.document()?;
     Ok(text)
 }
@@ -153,10 +153,19 @@ impl Scanner<'_> {
         let keys = &mut self.keys[first..];
         let bytes = self.bytes;
         let duplicate = if keys.len() <= PAIRWISE_MAX {
-            keys.iter().enumerate().find(|(i, key)| keys[..*i].iter().any(|k| equal(bytes, k, key))).map(|(_, k)| k.start)
+            keys.iter()
+                .enumerate()
+                .find(|(i, key)| keys[..*i].iter().any(|k| equal(bytes, k, key)))
+                .map(|(_, k)| k.start)
         } else {
             // Stable, so of two equal keys the later stands second.
-            keys.sort_by(|a, b| if a.escaped || b.escaped { unescape(bytes, a).cmp(unescape(bytes, b)) } else { raw(bytes, a).cmp(raw(bytes, b)) });
+            keys.sort_by(|a, b| {
+                if a.escaped || b.escaped {
+                    unescape(bytes, a).cmp(unescape(bytes, b))
+                } else {
+                    raw(bytes, a).cmp(raw(bytes, b))
+                }
+            });
             keys.windows(2).filter(|pair| equal(bytes, &pair[0], &pair[1])).map(|pair| pair[1].start).min()
         };
         self.keys.truncate(first);
