@@ -20,6 +20,17 @@ pub use text::text;
 /// One fault of one rule file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
+    pub place: Place,
+    pub code: Code,
+    pub level: Level,
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A place in a rule file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
     /// Path relative to the rules directory, `/`-separated.
     pub file: String,
     /// 1-based, in characters. Of a span over several lines only the first is kept.
@@ -28,12 +39,7 @@ pub struct Diagnostic {
     /// Exclusive, on the same line.
     pub end_column: usize,
     /// The same place in bytes of the file.
-    pub span: Range<usize>,
-    pub code: Code,
-    pub level: Level,
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
+    pub span: (usize, usize),
 }
 
 /// How bad a fault is.
@@ -114,9 +120,7 @@ codes! {
     BadPath = "bad-path",
     /// A file that is named but not there.
     MissingFile = "missing-file",
-    /// A file nothing refers to.
-    UnusedFile = "unused-file",
-    /// A file outside any domain.
+    /// A rule file that does not stand directly in its domain's directory.
     MisplacedFile = "misplaced-file",
     /// The domain a file names is not its directory's.
     WrongDomain = "wrong-domain",
@@ -134,32 +138,34 @@ codes! {
     NotSupported = "not-supported",
 }
 
-impl Diagnostic {
-    /// An error at `span`, in bytes of `source`; a span that is no part of it is moved to its nearest end.
-    pub fn new(file: &str, source: &str, span: Range<usize>, code: Code, message: impl Into<String>) -> Self {
+impl Place {
+    /// The place at `span`, in bytes of `source`; a span that is no part of it is moved to its nearest end.
+    pub fn new(file: &str, source: &str, span: Range<usize>) -> Self {
         let start = floor(source, span.start);
         let line_start = source[..start].rfind('\n').map_or(0, |n| n + 1);
         let line_end = source[start..].find('\n').map_or(source.len(), |n| start + n);
         let line_end = start + source[start..line_end].trim_end_matches('\r').len();
         let end = floor(source, span.end).clamp(start, line_end);
-        let line = 1 + source[..line_start].matches('\n').count();
         let column = 1 + source[line_start..start].chars().count();
         Self {
             file: file.to_owned(),
-            line,
+            line: 1 + source[..line_start].matches('\n').count(),
             column,
             end_column: column + source[start..end].chars().count(),
-            span: start..end,
-            code,
-            level: Level::Error,
-            message: message.into(),
-            hint: None,
+            span: (start, end),
         }
     }
 
-    /// An error about a file as a whole, or about one that is not there.
-    pub fn of_file(file: &str, code: Code, message: impl Into<String>) -> Self {
-        Self::new(file, "", 0..0, code, message)
+    /// A file as a whole, there or not.
+    pub fn of_file(file: &str) -> Self {
+        Self::new(file, "", 0..0)
+    }
+}
+
+impl Diagnostic {
+    /// An error.
+    pub fn new(place: Place, code: Code, message: impl Into<String>) -> Self {
+        Self { place, code, level: Level::Error, message: message.into(), hint: None }
     }
 
     pub fn with_hint(mut self, hint: impl Into<Option<String>>) -> Self {
@@ -192,9 +198,9 @@ mod tests {
     fn columns_count_characters_and_a_span_stays_on_its_line() {
         let source = "ä: 1\r\nb: größe x\nc: 2\n";
         let at = source.find("größe").unwrap();
-        let d = Diagnostic::new("f", source, at..source.len(), Code::Syntax, "m");
+        let d = Place::new("f", source, at..source.len());
         assert_eq!((d.line, d.column, d.end_column), (2, 4, 11));
-        let d = Diagnostic::new("f", source, 0..100, Code::Syntax, "m");
+        let d = Place::new("f", source, 0..100);
         assert_eq!((d.line, d.column, d.end_column), (1, 1, 5));
     }
 
@@ -210,8 +216,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_span_panics(source in "[a\u{e9}\n\r]{0,12}", start in 0..20_usize, end in 0..20_usize) {
-            let d = Diagnostic::new("f", &source, start..end, Code::Syntax, "m");
-            prop_assert!(source.get(d.span).is_some());
+            let d = Place::new("f", &source, start..end);
+            prop_assert!(source.get(d.span.0..d.span.1).is_some());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Rule files to a compiled set.
 pub mod diagnostic;
+pub mod shape;
 pub mod yaml;
 
 use std::collections::BTreeMap;

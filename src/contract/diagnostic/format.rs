@@ -8,10 +8,10 @@ use super::{Code, Diagnostic};
 pub fn json(diagnostics: &[Diagnostic], prefix: &str) -> String {
     let line = |d: &Diagnostic| {
         let mut object = json!({
-            "file": format!("{prefix}{}", d.file),
-            "line": d.line,
-            "column": d.column,
-            "endColumn": d.end_column,
+            "file": format!("{prefix}{}", d.place.file),
+            "line": d.place.line,
+            "column": d.place.column,
+            "endColumn": d.place.end_column,
             "code": d.code.as_str(),
             "severity": d.level.as_str(),
             "message": d.message,
@@ -56,8 +56,8 @@ fn result(d: &Diagnostic, prefix: &str) -> Value {
         "level": d.level.as_str(),
         "message": {"text": with_hint(d)},
         "locations": [{"physicalLocation": {
-            "artifactLocation": {"uri": uri(&format!("{prefix}{}", d.file))},
-            "region": {"startLine": d.line, "startColumn": d.column, "endColumn": d.end_column},
+            "artifactLocation": {"uri": uri(&format!("{prefix}{}", d.place.file))},
+            "region": {"startLine": d.place.line, "startColumn": d.place.column, "endColumn": d.place.end_column},
         }}],
     })
 }
@@ -76,14 +76,14 @@ fn uri(path: &str) -> String {
 /// (<https://docs.github.com/actions/reference/workflow-commands-for-github-actions>).
 pub fn github(diagnostics: &[Diagnostic], prefix: &str) -> String {
     let line = |d: &Diagnostic| {
-        let file = format!("{prefix}{}", d.file);
+        let file = format!("{prefix}{}", d.place.file);
         format!(
             "::{} file={},line={},col={},endColumn={},title={}::{}\n",
             d.level.as_str(),
             property(file.strip_prefix("./").unwrap_or(&file)),
-            d.line,
-            d.column,
-            d.end_column,
+            d.place.line,
+            d.place.column,
+            d.place.end_column,
             property(&format!("meshgate {}", d.code.as_str())),
             data(&with_hint(d)),
         )
@@ -107,15 +107,19 @@ fn property(text: &str) -> String {
 mod tests {
     use expect_test::expect;
 
-    use super::super::Level;
+    use super::super::{Level, Place};
     use super::*;
 
     fn sample() -> Vec<Diagnostic> {
         let source = "kind: EventContract\nsevrity: warning\n";
         vec![
-            Diagnostic::new("orders/a b,c.yaml", source, 20..27, Code::UnknownKey, "unknown key `sevrity`, 100%")
-                .with_hint("did you mean `severity`?".to_owned()),
-            Diagnostic::of_file("orders/domain.yaml", Code::MissingFile, "absent").as_warning(),
+            Diagnostic::new(
+                Place::new("orders/a b,c.yaml", source, 20..27),
+                Code::UnknownKey,
+                "unknown key `sevrity`, 100%",
+            )
+            .with_hint("did you mean `severity`?".to_owned()),
+            Diagnostic::new(Place::of_file("orders/domain.yaml"), Code::MissingFile, "absent").as_warning(),
         ]
     }
 

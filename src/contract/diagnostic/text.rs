@@ -13,23 +13,23 @@ pub fn text(diagnostics: &[Diagnostic], files: &RuleFiles, prefix: &str, colour:
 }
 
 fn group<'a>(d: &'a Diagnostic, files: &'a RuleFiles, prefix: &str) -> annotate_snippets::Group<'a> {
-    let path = format!("{prefix}{}", d.file);
+    let path = format!("{prefix}{}", d.place.file);
     let level = match d.level {
         Level::Error => Snip::ERROR,
         Level::Warning => Snip::WARNING,
     };
     let title = level.primary_title(normalize_untrusted_str(&d.message)).id(d.code.as_str());
-    let source = files.get(&d.file).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let source = files.get(&d.place.file).and_then(|bytes| std::str::from_utf8(bytes).ok());
     // Only the line itself is handed over: the renderer need not walk a long file for each of many faults.
-    let line = source.and_then(|s| s.lines().nth(d.line - 1)).filter(|line| !line.is_empty());
+    let line = source.and_then(|s| s.lines().nth(d.place.line - 1)).filter(|line| !line.is_empty());
     let group = match (source, line) {
         (Some(source), Some(line)) => {
-            let start = source[..d.span.start].rfind('\n').map_or(0, |n| n + 1);
-            let span = d.span.start - start..d.span.end - start;
+            let start = source[..d.place.span.0].rfind('\n').map_or(0, |n| n + 1);
+            let span = d.place.span.0 - start..d.place.span.1 - start;
             let annotation = AnnotationKind::Primary.span(span);
-            title.element(Snippet::source(line).line_start(d.line).path(path).annotation(annotation))
+            title.element(Snippet::source(line).line_start(d.place.line).path(path).annotation(annotation))
         }
-        (Some(_), None) => title.element(Origin::path(path).line(d.line).char_column(d.column)),
+        (Some(_), None) => title.element(Origin::path(path).line(d.place.line).char_column(d.place.column)),
         (None, _) => title.element(Origin::path(path)),
     };
     match &d.hint {
