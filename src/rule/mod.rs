@@ -65,6 +65,38 @@ pub enum OnFail {
     Drop,
 }
 
+/// A regular expression that runs in linear time and compiles to at most `size_max` bytes.
+///
+/// # Errors
+///
+/// What is wrong with the pattern, to be read after "the pattern", and a hint.
+pub(crate) fn compile_pattern(pattern: &str, size_max: usize) -> Result<regex::Regex, (String, Option<String>)> {
+    let error = match regex::RegexBuilder::new(pattern).size_limit(size_max).build() {
+        Ok(regex) => return Ok(regex),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    Err(match error {
+        regex::Error::CompiledTooBig(_) => (
+            format!("compiles to more than {} KiB", size_max / 1024),
+            Some("shorten it, or lower the counts of its repetitions".to_owned()),
+        ),
+        _ if text.contains("look-around") => (
+            "uses look-around, which does not run in linear time".to_owned(),
+            Some("state the two conditions apart: two patterns, or a rule with !matches()".to_owned()),
+        ),
+        _ if text.contains("backreferences") => (
+            "uses a back-reference, which does not run in linear time".to_owned(),
+            Some("compare the parts in a rule instead".to_owned()),
+        ),
+        // The last line of the crate's message is the reason; those before it draw the place.
+        _ => {
+            let reason = text.lines().last().unwrap_or_default();
+            (format!("is no regular expression: {}", reason.strip_prefix("error: ").unwrap_or(reason)), None)
+        }
+    })
+}
+
 /// The name of `candidates` nearest to `name`, when it is near enough that the author probably meant it.
 pub(crate) fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let allowed = 1 + name.chars().count() / 4;
