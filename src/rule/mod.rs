@@ -14,6 +14,7 @@
 pub mod expr;
 pub mod field;
 pub mod mask;
+mod number;
 pub mod pointer;
 pub mod reference;
 pub mod schema;
