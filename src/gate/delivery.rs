@@ -393,11 +393,6 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_batch_is_done() {
-        assert_eq!(plain(&[]).next(0), Step::Done);
-    }
-
-    #[test]
     fn only_what_failed_is_sent_again_after_a_jittered_back_off() {
         let mut delivery = plain(&[1, 1, 1]);
         let first = call(delivery.next(0));
