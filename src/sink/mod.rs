@@ -2,4 +2,5 @@
 
 pub mod kinesis;
 pub mod local;
+pub mod pipe;
 pub mod sqs;

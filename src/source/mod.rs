@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! TCP ─▶ listener ─▶ connection ─▶ body ─▶ service ─┬─▶ kinesis_api ─┐
-//!        accept,      idle, drain   bytes            └─▶ http ────────┼─▶ port::Intake ─▶ settled ─▶ answer
+//!        accept,     idle, head    bytes            └─▶ http ────────┼─▶ port::Intake ─▶ settled ─▶ answer
+//!        cap, drain                                 pipe ─▶ stdin ───┘
 //! ```
 //!
 //! A source turns bytes into [`crate::model::Record`]s, hands them to [`crate::port::Intake`], and tells the producer what
@@ -15,6 +16,7 @@ pub mod http;
 pub mod kinesis_api;
 pub mod listener;
 pub mod service;
+pub mod stdin;
 
 pub use body::BodyFault;
 pub use listener::{Drained, Limits, serve};
