@@ -1,4 +1,7 @@
 //! Bytes to events: pure parsers of what sources deliver.
+//!
+//! Bytes that cannot be decoded are a verdict, not an error of the gate: every parser here says what is wrong with them
+//! and where, never what they contain.
 
 pub mod cloudevents;
 pub mod json;

@@ -1,0 +1,230 @@
+//! A rule file against the published JSON Schema of the format, `rules/contract.schema.json`: the same file that editors
+//! complete from. Its findings are told in the words of the format, with the keys it knows.
+
+use std::sync::LazyLock;
+
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::{Draft, ValidationError, Validator};
+use serde_json::Value;
+
+use super::diagnostic::Code;
+use crate::rule::did_you_mean;
+use crate::rule::pointer::Pointer;
+
+/// The format's JSON Schema, Draft 2020-12.
+pub const FORMAT_SCHEMA: &str = include_str!("../../rules/contract.schema.json");
+
+static FORMAT: LazyLock<(Value, Validator)> = LazyLock::new(|| {
+    let schema: Value = serde_json::from_str(FORMAT_SCHEMA).expect("embedded, tested");
+    let validator = jsonschema::options().with_draft(Draft::Draft202012).build(&schema).expect("embedded, tested");
+    (schema, validator)
+});
+
+/// Something the format does not allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShapeFault {
+    pub pointer: Pointer,
+    /// The key at `pointer` is at fault, not its value.
+    pub on_key: bool,
+    pub code: Code,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// Everything in `value`, a whole rule file, that the format does not allow.
+pub fn check(value: &Value) -> Vec<ShapeFault> {
+    let mut faults: Vec<ShapeFault> = Vec::new();
+    for fault in FORMAT.1.iter_errors(value).flat_map(|error| explain(&error)) {
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+    faults
+}
+
+fn explain(error: &ValidationError<'_>) -> Vec<ShapeFault> {
+    let pointer = Pointer::parse(error.instance_path().as_str()).unwrap_or_default();
+    let name = match pointer.segments().last() {
+        Some(last) if last.bytes().all(|b| b.is_ascii_digit()) => "this entry".to_owned(),
+        Some(last) => format!("`{last}`"),
+        None => "a rule file".to_owned(),
+    };
+    let one = |code, message: String, hint: Option<String>| {
+        vec![ShapeFault { pointer: pointer.clone(), on_key: false, code, message, hint }]
+    };
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let known = known_keys(error);
+            let unknown = |key: &String| ShapeFault {
+                pointer: pointer.child(key.as_str()),
+                on_key: true,
+                code: Code::UnknownKey,
+                message: format!("the format has no key `{key}` here"),
+                hint: did_you_mean(key, known.iter().map(String::as_str))
+                    .or_else(|| Some(format!("keys here are {}", known.join(", ")))),
+            };
+            unexpected.iter().map(unknown).collect()
+        }
+        ValidationErrorKind::Required { property } => {
+            let key = property.as_str().unwrap_or_default();
+            let hint = described(error, &["properties", key]);
+            let message = if pointer.is_root() {
+                format!("the file lacks the key `{key}`")
+            } else {
+                format!("{name} lacks the key `{key}`")
+            };
+            vec![ShapeFault { pointer: pointer.clone(), on_key: true, code: Code::MissingKey, message, hint }]
+        }
+        ValidationErrorKind::Type { kind } => {
+            let found = type_name(error.instance());
+            let wanted = match kind {
+                TypeKind::Single(kind) => kind.to_string(),
+                TypeKind::Multiple(kinds) => kinds.into_iter().map(|k| k.to_string()).collect::<Vec<_>>().join(" or "),
+            };
+            let hint = match error.instance().as_ref() {
+                Value::Number(_) | Value::Bool(_) if wanted == "string" => Some("put it in quotes".to_owned()),
+                _ => described(error, &[]),
+            };
+            one(Code::WrongType, format!("{name} is {found}; it must be {}", with_article(&wanted)), hint)
+        }
+        ValidationErrorKind::Enum { options } => {
+            let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let hint = error.instance().as_str().and_then(|text| did_you_mean(text, options.iter().copied()));
+            one(Code::InvalidValue, format!("{name} must be one of {}", options.join(", ")), hint)
+        }
+        ValidationErrorKind::Constant { expected_value } => {
+            one(Code::InvalidValue, format!("{name} must be {expected_value}"), described(error, &[]))
+        }
+        ValidationErrorKind::MinProperties { .. } => {
+            one(Code::MissingKey, format!("{name} is empty"), described(error, &[]))
+        }
+        ValidationErrorKind::Pattern { .. } => {
+            one(Code::InvalidValue, format!("{name} is not of the form it must have"), described(error, &[]))
+        }
+        ValidationErrorKind::PropertyNames { .. } => {
+            one(Code::InvalidValue, format!("a name under {name} is not of the form it must have"), None)
+        }
+        _ => one(Code::InvalidValue, format!("{name}: {}", error.masked()), described(error, &[])),
+    }
+}
+
+/// The schema object whose keyword failed.
+fn failed_schema(error: &ValidationError<'_>) -> Option<&'static Value> {
+    let path = error.schema_path().as_str();
+    let parent = &path[..path.rfind('/')?];
+    FORMAT.0.pointer(parent)
+}
+
+fn known_keys(error: &ValidationError<'_>) -> Vec<String> {
+    let properties = failed_schema(error).and_then(|schema| schema["properties"].as_object());
+    properties.into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
+
+/// The schema's own words on what stands there, `$ref`s inside this file followed.
+fn described(error: &ValidationError<'_>, path: &[&str]) -> Option<String> {
+    let schema = path.iter().try_fold(failed_schema(error)?, |schema, key| schema.get(key))?;
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) if schema.get("description").is_none() => FORMAT.0.pointer(reference.strip_prefix('#')?)?,
+        _ => schema,
+    };
+    schema["description"].as_str().map(str::to_owned)
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+fn with_article(json_type: &str) -> String {
+    match json_type {
+        "object" => "a mapping".to_owned(),
+        "array" => "a list".to_owned(),
+        other => format!("a {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn contract(changes: &Value) -> Value {
+        let mut file = json!({
+            "apiVersion": "meshgate/v1",
+            "kind": "EventContract",
+            "metadata": {"domain": "a", "name": "b", "version": "1.0.0", "status": "active"},
+            "match": {"type": "b"},
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            file[key] = value.clone();
+        }
+        file
+    }
+
+    fn messages(value: &Value) -> Vec<String> {
+        let line =
+            |f: ShapeFault| format!("{} {} {} | {}", f.pointer, f.code.as_str(), f.message, f.hint.unwrap_or_default());
+        check(value).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_schema_is_good_and_so_is_a_good_file() {
+        assert!(jsonschema::draft202012::meta::is_valid(&FORMAT.0));
+        assert_eq!(messages(&contract(&json!({}))), Vec::<String>::new());
+    }
+
+    /// Closed: an object of the format that would take any key is a hole. Only what is data by nature is open.
+    #[test]
+    fn every_object_of_the_format_is_closed() {
+        fn walk(value: &Value, path: &str) {
+            if let Value::Object(object) = value
+                && !path.starts_with("/allOf")
+            {
+                let open = object.get("type") == Some(&json!("object")) && !object.contains_key("additionalProperties");
+                let allowed = ["", "/$defs/policy", "/$defs/contract/properties/breaker"];
+                assert!(!open || allowed.contains(&path), "{path}");
+                object.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}")));
+            }
+        }
+        walk(&FORMAT.0, "");
+    }
+
+    #[test]
+    fn faults_are_told_in_the_formats_words() {
+        let file = contract(&json!({
+            "moed": "shadow",
+            "frobnicate": 1,
+            "match": {},
+            "metadata": {"domain": "a", "name": "b", "version": 1.2, "status": "live"},
+            "rules": [{"id": "x", "sevrity": "error", "expression": true}, {"id": "9"}],
+        }));
+        expect_test::expect![[r#"
+            /metadata/version wrong-type `version` is a number; it must be a string | put it in quotes
+            /metadata/status invalid-value `status` must be one of proposed, draft, active, deprecated, retired | 
+            /match missing-key `match` is empty | Which records this contract judges. At least one of the two.
+            /rules/0/expression wrong-type `expression` is a boolean; it must be a string | put it in quotes
+            /rules/0/sevrity unknown-key the format has no key `sevrity` here | did you mean "severity"?
+            /rules/1 missing-key this entry lacks the key `expression` | CEL that is true for a good event. An error (a missing field, an overflow) never passes.
+            /rules/1/id invalid-value `id` is not of the form it must have | Name of the rule, unique in its contract, a metric label: a letter, then letters, digits, _ . or -, at most 64.
+            /moed unknown-key the format has no key `moed` here | did you mean "mode"?
+            /frobnicate unknown-key the format has no key `frobnicate` here | keys here are apiVersion, kind, metadata, match, payload, mode, fields, rules, stream, reference, privacy, breaker, slo, examples
+        "#]].assert_eq(&(messages(&file).join("\n") + "\n"));
+        expect_test::expect![[r#"
+             missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1.
+            /kind invalid-value `kind` must be one of EventContract, Domain, Policy | 
+        "#]].assert_eq(&(messages(&json!({"kind": "Contract"})).join("\n") + "\n"));
+        expect_test::expect![[r#"
+             wrong-type a rule file is a list; it must be a mapping | An event contract, or what the contracts of a domain share. See docs/contracts.md.
+             wrong-type a rule file is a list; it must be a mapping | What one event type must be.
+             wrong-type a rule file is a list; it must be a mapping | What the contracts of one domain share. Its file is domain.yaml in the domain's directory.
+             wrong-type a rule file is a list; it must be a mapping | Rules the platform team applies across domains. Not supported yet: refused.
+        "#]].assert_eq(&(messages(&json!([1])).join("\n") + "\n"));
+    }
+}
