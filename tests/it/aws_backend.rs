@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::harness::{
-    AwsError, Emulator, Gate, GateOptions, Put, bad_parcel, free_port, get, good_parcel, wait_until,
-};
+use crate::harness::{AwsError, Emulator, Gate, GateOptions, Put, bad_parcel, free_port, get, good_parcel, wait_until};
 
 const QUEUE: &str = "meshgate-dlq";
 

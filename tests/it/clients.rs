@@ -62,7 +62,8 @@ fn the_aws_cli_writes_and_reads() {
     assert_eq!(quarantined["ShardId"], placed["ShardId"], "the shard that the key hashes to, quarantined or not");
 
     let shard = placed["ShardId"].as_str().expect("a shard");
-    let start = ["get-shard-iterator", "--stream-name", "parcels", "--shard-iterator-type", "TRIM_HORIZON", "--shard-id"];
+    let start =
+        ["get-shard-iterator", "--stream-name", "parcels", "--shard-iterator-type", "TRIM_HORIZON", "--shard-id"];
     let iterator = aws(&[&start[..], &[shard]].concat());
     let read = aws(&["get-records", "--shard-iterator", iterator["ShardIterator"].as_str().expect("an iterator")]);
     let records = read["Records"].as_array().expect("records");

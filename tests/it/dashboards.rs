@@ -16,7 +16,8 @@ use crate::harness::{
 
 fn dashboards() -> Vec<(PathBuf, Value)> {
     let files = std::fs::read_dir(repository().join("dashboards")).expect("a directory of dashboards");
-    let paths = files.map(|f| f.expect("a readable entry").path()).filter(|p| p.extension().is_some_and(|e| e == "json"));
+    let paths =
+        files.map(|f| f.expect("a readable entry").path()).filter(|p| p.extension().is_some_and(|e| e == "json"));
     let read = |path: PathBuf| {
         let text = std::fs::read(&path).expect("a readable dashboard");
         let dashboard = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

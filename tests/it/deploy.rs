@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use meshgate::contract::yaml;
 use serde_json::Value;
 
 use crate::harness::{Gate, GateOptions, Tool, binary, repository, run, temporary, tool};
@@ -23,29 +23,16 @@ fn objects() -> BTreeMap<(String, String), Value> {
     let mut objects = BTreeMap::new();
     for path in manifests() {
         let text = std::fs::read_to_string(&path).expect("a readable manifest");
-        for document in Yaml::load_from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())) {
-            let object = json(&document);
-            let word = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{}: {object}", path.display())).to_owned();
+        for document in text.split("\n---\n") {
+            // The reader of rule files: strict about duplicate keys.
+            let object = yaml::parse(document.as_bytes()).unwrap_or_else(|e| panic!("{}: {e:?}", path.display())).value;
+            let word =
+                |value: &Value| value.as_str().unwrap_or_else(|| panic!("{}: {object}", path.display())).to_owned();
             let key = (word(&object["kind"]), word(&object["metadata"]["name"]));
             assert!(objects.insert(key.clone(), object).is_none(), "{key:?} is there twice");
         }
     }
     objects
-}
-
-fn json(yaml: &Yaml) -> Value {
-    match yaml {
-        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
-        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
-        Yaml::Value(Scalar::Boolean(value)) => (*value).into(),
-        Yaml::Value(Scalar::Null) => Value::Null,
-        Yaml::Sequence(items) => items.iter().map(json).collect(),
-        Yaml::Mapping(entries) => {
-            let entry = |(key, value): (&Yaml, &Yaml)| (json(key).as_str().expect("a text key").to_owned(), json(value));
-            Value::Object(entries.iter().map(entry).collect())
-        }
-        other => panic!("the manifests need no {other:?}"),
-    }
 }
 
 fn one<'a>(objects: &'a BTreeMap<(String, String), Value>, kind: &str) -> &'a Value {
@@ -82,7 +69,8 @@ fn the_sidecar_uses_flags_ports_and_pages_that_exist() {
     assert!(admin.starts_with("0.0.0.0:"), "the kubelet probes the pod's address: {admin}");
     let named = |name: &str| {
         let ports = gate["ports"].as_array().expect("ports");
-        ports.iter().find(|p| p["name"] == name).unwrap_or_else(|| panic!("no port {name}"))["containerPort"].to_string()
+        ports.iter().find(|p| p["name"] == name).unwrap_or_else(|| panic!("no port {name}"))["containerPort"]
+            .to_string()
     };
     assert_eq!(admin.rsplit(':').next(), Some(named("admin").as_str()));
 
@@ -146,7 +134,8 @@ fn the_config_maps_hold_rules_that_compile_and_settings_that_start() {
     let gate = &pod["initContainers"][0];
     let volume_at = |path: &str| {
         let mounts = gate["volumeMounts"].as_array().expect("mounts");
-        let name = &mounts.iter().find(|m| m["mountPath"] == path).unwrap_or_else(|| panic!("nothing at {path}"))["name"];
+        let name =
+            &mounts.iter().find(|m| m["mountPath"] == path).unwrap_or_else(|| panic!("nothing at {path}"))["name"];
         let volumes = pod["volumes"].as_array().expect("volumes");
         let source = &volumes.iter().find(|v| v["name"] == *name).expect("the volume")["configMap"];
         let key = ("ConfigMap".to_owned(), source["name"].as_str().expect("a ConfigMap").to_owned());

@@ -183,6 +183,8 @@ impl Prometheus {
 
     /// Waits until `expression` has a result.
     pub fn wait_for(&self, expression: &str) {
-        wait_until(expression, Duration::from_secs(20), || self.query(expression).ok().filter(|series| !series.is_empty()));
+        wait_until(expression, Duration::from_secs(20), || {
+            self.query(expression).ok().filter(|series| !series.is_empty())
+        });
     }
 }

@@ -7,11 +7,11 @@ mod kinesis;
 mod process;
 mod tools;
 
-pub use emulator::{Emulator, Prometheus, QueueMessage};
+pub use emulator::{Emulator, Prometheus};
 pub use gate::{Gate, GateOptions, binary, parcels_rules};
-pub use http::{Http, Response, get};
-pub use kinesis::{AwsError, Kinesis, Put, StreamRecord};
-pub use process::{Process, copy_tree, free_port, run, temporary, wait_until};
+pub use http::{Http, get};
+pub use kinesis::{AwsError, Kinesis, Put};
+pub use process::{copy_tree, free_port, run, temporary, wait_until};
 pub use tools::{Tool, repository, tool};
 
 /// One good event of the `parcels` rules; `id` makes its bytes unique.
