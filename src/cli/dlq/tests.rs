@@ -53,22 +53,31 @@ fn check(words: &[&str], expected: Expect) {
 
 #[test]
 fn listing_for_people_and_programs() {
-    check(&["ls", "--format", "table"], expect![[r#"
+    check(
+        &["ls", "--format", "table"],
+        expect![[r#"
          ID    QUARANTINED               STREAM  DOMAIN  CONTRACT      RULE          KIND
          5f3b  2026-11-22T10:00:02.000Z  orders  shop    order.placed  schema        schema
          5f3a  2026-11-22T10:00:01.000Z  orders  shop    order.placed  total_is_sum  rule
 
         2 of 2 dead letters; `meshgate dlq show ID` tells why
-    "#]]);
-    check(&["ls", "--format", "json", "--limit", "1"], expect![[r#"
+    "#]],
+    );
+    check(
+        &["ls", "--format", "json", "--limit", "1"],
+        expect![[r#"
         {"id":"5f3b","quarantined":"2026-11-22T10:00:02.000Z","queue":"dlq","stream":"orders","domain":"shop","contract":"order.placed","rule":"schema","kind":"schema"}
-    "#]]);
-    check(&["ls", "--format", "table", "--kind", "rule", "--domain", "shop"], expect![[r#"
+    "#]],
+    );
+    check(
+        &["ls", "--format", "table", "--kind", "rule", "--domain", "shop"],
+        expect![[r#"
          ID    QUARANTINED               STREAM  DOMAIN  CONTRACT      RULE          KIND
          5f3a  2026-11-22T10:00:01.000Z  orders  shop    order.placed  total_is_sum  rule
 
         1 of 1 dead letters; `meshgate dlq show ID` tells why
-    "#]]);
+    "#]],
+    );
     check(&["ls", "--format", "json", "--rule", "other"], expect![[r#""#]]);
 }
 
@@ -81,12 +90,18 @@ fn a_kind_that_is_none_names_those_that_are() {
 
 #[test]
 fn letters_that_cannot_be_shown() {
-    check(&["show", "5f"], expect![[r#"
+    check(
+        &["show", "5f"],
+        expect![[r#"
         error: several dead letters' ids begin with "5f", such as 5f3a, 5f3b; give more of it
-    "#]]);
-    check(&["show", "77"], expect![[r#"
+    "#]],
+    );
+    check(
+        &["show", "77"],
+        expect![[r#"
         error: there is no dead letter whose id begins with "77"; `meshgate dlq ls` lists those there are
-    "#]]);
+    "#]],
+    );
     let folder = tempfile::tempdir().unwrap();
     let told = dlq(&folder.path().join("m.db"), &["show", "5f3a"]).unwrap_err();
     assert!(told.contains("meshgate run") && told.contains("--data"), "{told}");

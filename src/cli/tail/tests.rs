@@ -63,47 +63,65 @@ fn check(words: &[&str], expected: Expect) {
 
 #[test]
 fn for_people() {
-    check(&["orders"], expect![[r#"
+    check(
+        &["orders"],
+        expect![[r#"
         2026-11-22T10:00:01.000Z  shardId-000000000000  a                 {"n":12345678901234567890.10,  "b":1}
         2026-11-22T10:00:02.000Z  shardId-000000000002  b                 plain \u001b[2J text
         2026-11-22T10:00:03.000Z  shardId-000000000000  c\u000a           base64:/wA=
         2026-11-22T10:00:04.000Z  shardId-000000000000  a                 "text"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn for_programs() {
-    check(&["orders", "--format", "json"], expect![[r#"
+    check(
+        &["orders", "--format", "json"],
+        expect![[r#"
         {"arrived":"2026-11-22T10:00:01.000Z","shardId":"shardId-000000000000","sequenceNumber":"49000000000000000000000000000000000000000000000000000001","partitionKey":"a","data":{"n":12345678901234567890.10,  "b":1}}
         {"arrived":"2026-11-22T10:00:02.000Z","shardId":"shardId-000000000002","sequenceNumber":"49000000000000000000000000000000000000000000000000000002","partitionKey":"b","dataBase64":"cGxhaW4gG1sySiB0ZXh0"}
         {"arrived":"2026-11-22T10:00:03.000Z","shardId":"shardId-000000000000","sequenceNumber":"49000000000000000000000000000000000000000000000000000003","partitionKey":"c\n","dataBase64":"/wA="}
         {"arrived":"2026-11-22T10:00:04.000Z","shardId":"shardId-000000000000","sequenceNumber":"49000000000000000000000000000000000000000000000000000004","partitionKey":"a","data":"text"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn only_the_bytes() {
-    check(&["orders", "--raw", "-n", "1"], expect![[r#"
+    check(
+        &["orders", "--raw", "-n", "1"],
+        expect![[r#"
         "text"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_last_ones_come_in_their_order() {
-    check(&["orders", "-n", "2"], expect![[r#"
+    check(
+        &["orders", "-n", "2"],
+        expect![[r#"
         2026-11-22T10:00:03.000Z  shardId-000000000000  c\u000a           base64:/wA=
         2026-11-22T10:00:04.000Z  shardId-000000000000  a                 "text"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn from_a_position_a_number_of_records() {
-    check(&["orders", "--from", "2026-11-22T10:00:02Z", "-n", "1"], expect![[r#"
+    check(
+        &["orders", "--from", "2026-11-22T10:00:02Z", "-n", "1"],
+        expect![[r#"
         2026-11-22T10:00:02.000Z  shardId-000000000002  b                 plain \u001b[2J text
-    "#]]);
-    check(&["orders", "--from", "trim-horizon", "--shard", "2"], expect![[r#"
+    "#]],
+    );
+    check(
+        &["orders", "--from", "trim-horizon", "--shard", "2"],
+        expect![[r#"
         2026-11-22T10:00:02.000Z  shardId-000000000002  b                 plain \u001b[2J text
-    "#]]);
+    "#]],
+    );
     check(&["orders", "--shard", "shardId-000000000001"], expect![[r#""#]]);
     check(&["orders", "--from", "latest"], expect![[r#""#]]);
     check(&["orders", "--from", "2026-11-22T11:00:00Z"], expect![[r#""#]]);
@@ -111,12 +129,18 @@ fn from_a_position_a_number_of_records() {
 
 #[test]
 fn what_is_not_there() {
-    check(&["order"], expect![[r#"
+    check(
+        &["order"],
+        expect![[r#"
         error: there is no stream "order"; the store holds: carts, orders
-    "#]]);
-    check(&["orders", "--shard", "4"], expect![[r#"
+    "#]],
+    );
+    check(
+        &["orders", "--shard", "4"],
+        expect![[r#"
         error: stream "orders" has no shard "4"; it has: shardId-000000000000, shardId-000000000001, shardId-000000000002, shardId-000000000003
-    "#]]);
+    "#]],
+    );
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("m.db");
     let told = tail(&missing, &["orders"]).unwrap_err();
