@@ -1,1 +1,5 @@
-//! (filled in by its first commit)
+//! The commands, one file each.
+
+pub mod dlq;
+pub mod output;
+pub mod tail;
