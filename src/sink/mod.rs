@@ -1,5 +1,7 @@
 //! Where settled records go: one file or folder per sink.
 
+pub mod aws;
 pub mod kinesis;
 pub mod local;
+pub mod pipe;
 pub mod sqs;

@@ -1,1 +1,381 @@
+//! Dead letters on Amazon SQS: `SendMessageBatch`, one attempt a call; `gate::delivery` retries.
+//!
+//! Limits are those of the API reference: 10 messages and 1 MiB (bodies and attributes) a call, a message at most what the
+//! queue's `MaximumMessageSize` says, and only characters of XML 1.0. A letter that breaks one of them fails alone: SQS
+//! would refuse some of these for the whole batch.
+//!
+//! A queue is named by its name, URL or ARN. A queue whose name ends in `.fifo` gets the letter's domain as message group
+//! and its id for deduplication, so that a retry within five minutes stays one message.
 
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry,
+};
+
+use crate::model::{DeadLetter, Trouble, Unsettled};
+use crate::port::{BoxFuture, CallLimits, DeadLetterSink};
+use crate::sink::aws::Fault;
+
+/// Messages in one `SendMessageBatch` call.
+pub const CALL_MESSAGES_MAX: usize = 10;
+/// Bytes in one call, and in one message of a queue that does not say less.
+pub const CALL_BYTES_MAX: usize = 1_048_576;
+
+/// Queues remembered. Their names come from configuration and contracts; past this, the memory starts anew.
+const QUEUES_MAX: usize = 1_000;
+const ATTRIBUTE_TYPE: &str = "String";
+
+/// SQS queues as dead-letter queues. Share one: it remembers what it looked up.
+#[derive(Debug)]
+pub struct SqsSink {
+    client: Client,
+    /// The client's region: a queue named by an ARN of another one cannot be reached through it.
+    region: String,
+    queues: RwLock<HashMap<String, Arc<Queue>>>,
+}
+
+/// A queue as it was looked up.
+#[derive(Debug)]
+struct Queue {
+    url: String,
+    fifo: bool,
+    /// The largest message it takes, body and attributes. Bytes.
+    message_bytes_max: usize,
+}
+
+impl SqsSink {
+    pub fn new(client: Client, region: impl Into<String>) -> Self {
+        Self { client, region: region.into(), queues: RwLock::default() }
+    }
+
+    async fn queue(&self, name: &str) -> Result<Arc<Queue>, Unsettled> {
+        if let Some(known) = self.queues.read().ok().and_then(|queues| queues.get(name).cloned()) {
+            return Ok(known);
+        }
+        let url = self.url_of(name).await?;
+        let fifo = url.ends_with(".fifo");
+        let (message_bytes_max, certain) = self.message_bytes_max(&url).await;
+        let queue = Arc::new(Queue { url, fifo, message_bytes_max });
+        if certain && let Ok(mut queues) = self.queues.write() {
+            if queues.len() >= QUEUES_MAX {
+                queues.clear();
+            }
+            queues.insert(name.to_owned(), Arc::clone(&queue));
+        }
+        Ok(queue)
+    }
+
+    /// Forgets a queue, so that the next call looks it up again: it may have been made anew.
+    fn forget(&self, name: &str) {
+        if let Ok(mut queues) = self.queues.write() {
+            queues.remove(name);
+        }
+    }
+
+    async fn url_of(&self, name: &str) -> Result<String, Unsettled> {
+        let call = match QueueName::parse(name) {
+            QueueName::Url(url) => return Ok(url.to_owned()),
+            QueueName::Plain(plain) => self.client.get_queue_url().queue_name(plain),
+            QueueName::Arn { region, account, name: plain } => {
+                if region != self.region {
+                    return Err(rejected(
+                        name,
+                        format!(
+                            "it is in region {region} and the gate's AWS client in {}; nothing was sent; name a queue of \
+                         the gate's region",
+                            self.region
+                        ),
+                    ));
+                }
+                self.client.get_queue_url().queue_name(plain).queue_owner_aws_account_id(account)
+            }
+        };
+        let answer = call.send().await.map_err(|error| Fault::of_call(&error).unsettled(&target(name)))?;
+        answer.queue_url.ok_or_else(|| Unsettled {
+            trouble: Trouble::Unavailable,
+            message: format!("{}: GetQueueUrl answered without a URL; nothing was sent; retry", target(name)),
+        })
+    }
+
+    /// The queue's `MaximumMessageSize`, and whether that is to be remembered. Without permission to ask, the service's
+    /// own maximum is assumed: the queue itself then refuses what is larger. A passing failure is asked again.
+    async fn message_bytes_max(&self, url: &str) -> (usize, bool) {
+        let asked = QueueAttributeName::MaximumMessageSize;
+        let answer = self.client.get_queue_attributes().queue_url(url).attribute_names(asked.clone()).send().await;
+        match answer {
+            Ok(answer) => {
+                let said = answer.attributes.as_ref().and_then(|all| all.get(&asked)?.parse().ok());
+                (said.filter(|bytes| *bytes > 0).unwrap_or(CALL_BYTES_MAX).min(CALL_BYTES_MAX), true)
+            }
+            Err(error) => {
+                let fault = Fault::of_call(&error);
+                let certain = matches!(fault.code.as_deref(), Some("AccessDenied" | "AccessDeniedException"));
+                if certain {
+                    tracing::warn!(
+                        queue = url,
+                        %fault,
+                        "the gate may not read the DLQ's MaximumMessageSize and takes it to be {CALL_BYTES_MAX} bytes: \
+                         allow it sqs:GetQueueAttributes"
+                    );
+                }
+                (CALL_BYTES_MAX, certain)
+            }
+        }
+    }
+
+    async fn send_batch(&self, name: &str, letters: &[&DeadLetter]) -> Vec<Result<(), Unsettled>> {
+        let queue = match self.queue(name).await {
+            Ok(queue) => queue,
+            Err(failure) => return letters.iter().map(|_| Err(failure.clone())).collect(),
+        };
+        // What the answer does not mention stays as it is here: sent, with no word of its fate.
+        let message = format!(
+            "{}: the answer does not mention a message; it may or may not have been stored; retry",
+            target(name)
+        );
+        let silent = Unsettled { trouble: Trouble::Unavailable, message };
+        let (mut results, mut entries, mut sent) = (Vec::with_capacity(letters.len()), Vec::new(), Vec::new());
+        for (index, letter) in letters.iter().enumerate() {
+            match check(name, &queue, letter) {
+                Ok(()) => {
+                    entries.push(entry(index, &queue, letter));
+                    sent.push(index);
+                    results.push(Err(silent.clone()));
+                }
+                Err(refused) => results.push(Err(refused)),
+            }
+        }
+        if entries.is_empty() {
+            return results;
+        }
+        let index_of = |id: &str| id.parse::<usize>().ok().filter(|index| sent.contains(index));
+        match self.client.send_message_batch().queue_url(&queue.url).set_entries(Some(entries)).send().await {
+            Ok(answer) => {
+                for index in answer.successful.iter().filter_map(|done| index_of(&done.id)) {
+                    results[index] = Ok(());
+                }
+                for failed in &answer.failed {
+                    if let Some(index) = index_of(&failed.id) {
+                        results[index] = Err(failed_entry(name, failed));
+                    }
+                }
+            }
+            Err(error) => {
+                let fault = Fault::of_call(&error);
+                if fault.code.as_deref().is_some_and(|c| matches!(c, "QueueDoesNotExist" | "NonExistentQueue")) {
+                    self.forget(name);
+                }
+                for index in sent {
+                    results[index] = Err(fault.unsettled(&target(name)));
+                }
+            }
+        }
+        results
+    }
+}
+
+impl DeadLetterSink for SqsSink {
+    fn call_limits(&self) -> CallLimits {
+        CallLimits { entries: CALL_MESSAGES_MAX, bytes: CALL_BYTES_MAX }
+    }
+
+    fn size_of(&self, letter: &DeadLetter) -> usize {
+        size_of(letter)
+    }
+
+    fn send<'a>(&'a self, queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
+        Box::pin(async move { if letters.is_empty() { Vec::new() } else { self.send_batch(queue, letters).await } })
+    }
+}
+
+/// How settings name a queue.
+#[derive(Debug, PartialEq, Eq)]
+enum QueueName<'a> {
+    Plain(&'a str),
+    Url(&'a str),
+    Arn { region: &'a str, account: &'a str, name: &'a str },
+}
+
+impl<'a> QueueName<'a> {
+    fn parse(text: &'a str) -> Self {
+        if text.starts_with("https://") || text.starts_with("http://") {
+            return Self::Url(text);
+        }
+        // arn:partition:sqs:region:account:name
+        let mut parts = text.splitn(6, ':');
+        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some("arn"), Some(_), Some("sqs"), Some(region), Some(account), Some(name)) => {
+                Self::Arn { region, account, name }
+            }
+            _ => Self::Plain(text),
+        }
+    }
+}
+
+fn target(queue: &str) -> String {
+    format!("SQS queue {queue:?}")
+}
+
+fn rejected(queue: &str, what: String) -> Unsettled {
+    Unsettled { trouble: Trouble::Rejected, message: format!("{}: {what}", target(queue)) }
+}
+
+/// What describes a letter from outside. SQS takes no empty values: those are left out. At most ten are allowed.
+fn attributes(letter: &DeadLetter) -> impl Iterator<Item = (&'static str, &str)> {
+    let all = [
+        ("domain", &*letter.domain),
+        ("contract", &*letter.contract),
+        ("rule", &*letter.rule),
+        ("kind", letter.kind),
+        ("id", letter.id.as_str()),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty())
+}
+
+/// The body and, of each attribute, its name, type and value.
+fn size_of(letter: &DeadLetter) -> usize {
+    letter.body.len()
+        + attributes(letter).map(|(name, value)| name.len() + ATTRIBUTE_TYPE.len() + value.len()).sum::<usize>()
+}
+
+/// Whether SQS can take a letter at all.
+fn check(name: &str, queue: &Queue, letter: &DeadLetter) -> Result<(), Unsettled> {
+    let id = &letter.id;
+    let (bytes, limit) = (size_of(letter), queue.message_bytes_max);
+    if bytes > limit {
+        return Err(rejected(
+            name,
+            format!(
+                "dead letter {id} has {bytes} bytes with its attributes and the queue takes {limit}; it was not sent and its \
+             record is not settled; raise the queue's MaximumMessageSize (at most {CALL_BYTES_MAX}) or send smaller events"
+            ),
+        ));
+    }
+    let texts = std::iter::once(("body", letter.body.as_str())).chain(attributes(letter));
+    for (part, text) in texts {
+        if part == "body" && text.is_empty() {
+            return Err(rejected(name, format!("dead letter {id} is empty, which SQS does not take; it was not sent")));
+        }
+        if let Some(offset) = forbidden(text) {
+            return Err(rejected(
+                name,
+                format!(
+                    "dead letter {id} holds at byte {offset} of its {part} a character that SQS does not take; it was not \
+                 sent and its record is not settled"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Where a text leaves the characters SQS takes: `#x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF`.
+/// Of what a `str` can hold, that leaves out the other controls below U+0020, and U+FFFE and U+FFFF.
+fn forbidden(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().position(|(at, &byte)| match byte {
+        b'\t' | b'\n' | b'\r' => false,
+        0..0x20 => true,
+        // U+FFFE and U+FFFF are EF BF BE and EF BF BF.
+        0xEF => matches!(bytes.get(at + 1..at + 3), Some([0xBF, 0xBE | 0xBF])),
+        _ => false,
+    })
+}
+
+fn entry(index: usize, queue: &Queue, letter: &DeadLetter) -> SendMessageBatchRequestEntry {
+    let attributes = attributes(letter)
+        .map(|(name, value)| {
+            let value = MessageAttributeValue::builder().data_type(ATTRIBUTE_TYPE).string_value(value).build();
+            (name.to_owned(), value.expect("the type, the one required field, is set"))
+        })
+        .collect();
+    SendMessageBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message_body(&letter.body)
+        .set_message_attributes(Some(attributes))
+        .set_message_group_id(queue.fifo.then(|| letter.domain.to_string()))
+        .set_message_deduplication_id(queue.fifo.then(|| letter.id.clone()))
+        .build()
+        .expect("id and body, the required fields, are set")
+}
+
+fn failed_entry(name: &str, failed: &BatchResultErrorEntry) -> Unsettled {
+    Fault::of_entry(&failed.code, failed.message.as_deref(), failed.sender_fault).unsettled(&target(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    fn letter(body: &str) -> DeadLetter {
+        DeadLetter {
+            id: "0193-7".into(),
+            body: body.into(),
+            quarantined: Timestamp::default(),
+            stream: "orders".into(),
+            domain: "sales".into(),
+            contract: "".into(),
+            rule: "qty_positive".into(),
+            kind: "rule",
+        }
+    }
+
+    fn queue(message_bytes_max: usize) -> Queue {
+        Queue { url: "http://q".into(), fifo: false, message_bytes_max }
+    }
+
+    #[test]
+    fn queues_are_named_in_three_ways() {
+        assert_eq!(QueueName::parse("orders-dlq.fifo"), QueueName::Plain("orders-dlq.fifo"));
+        let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/dlq";
+        assert_eq!(QueueName::parse(url), QueueName::Url(url));
+        assert_eq!(
+            QueueName::parse("arn:aws:sqs:eu-west-1:123456789012:dlq"),
+            QueueName::Arn { region: "eu-west-1", account: "123456789012", name: "dlq" }
+        );
+        assert_eq!(QueueName::parse("arn:aws:sns:a:b:c"), QueueName::Plain("arn:aws:sns:a:b:c"));
+    }
+
+    #[test]
+    fn a_letter_counts_its_body_and_its_attributes_but_no_empty_ones() {
+        let attributes = ["domain", "String", "sales", "rule", "String", "qty_positive", "kind", "String", "rule"];
+        let expected = 2 + attributes.concat().len() + "idString0193-7".len();
+        assert_eq!(size_of(&letter("{}")), expected);
+        assert_eq!(entry(0, &queue(1), &letter("{}")).message_attributes.unwrap().len(), 4);
+    }
+
+    #[test]
+    fn the_characters_sqs_takes() {
+        for good in ["", "{}", "\t\n\r ", "\u{d7ff}\u{e000}\u{fffd}\u{10000}\u{10ffff}\u{7f}\u{85}", "ÿ\u{feff}"] {
+            assert_eq!(forbidden(good), None, "{good:?}");
+        }
+        for (bad, offset) in [("\0", 0), ("ab\u{b}", 2), ("\u{1f}", 0), ("é\u{fffe}", 2), ("\u{ffff}", 0)] {
+            assert_eq!(forbidden(bad), Some(offset), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_no_queue_takes_is_told_apart() {
+        assert!(check("dlq", &queue(1_000), &letter("{}")).is_ok());
+        for (bad, said) in [("\u{1}", "byte 0 of its body"), ("", "is empty")] {
+            let refused = check("dlq", &queue(1_000), &letter(bad)).unwrap_err();
+            assert_eq!(refused.trouble, Trouble::Rejected);
+            assert!(refused.message.contains(said), "{}", refused.message);
+        }
+        let refused = check("dlq", &queue(50), &letter(&"x".repeat(50))).unwrap_err();
+        assert!(refused.message.contains("and the queue takes 50"), "{}", refused.message);
+    }
+
+    #[test]
+    fn a_fifo_queue_gets_a_group_and_a_deduplication_id() {
+        let fifo = Queue { fifo: true, ..queue(1_000) };
+        let sent = entry(3, &fifo, &letter("{}"));
+        assert_eq!((sent.id.as_str(), sent.message_group_id.as_deref()), ("3", Some("sales")));
+        assert_eq!(sent.message_deduplication_id.as_deref(), Some("0193-7"));
+        assert_eq!(entry(3, &queue(1), &letter("{}")).message_group_id, None);
+    }
+}

@@ -1,0 +1,190 @@
+//! The far ends: emulators of Kinesis and SQS, and a real Prometheus.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::http::get;
+use super::kinesis::{AwsError, Kinesis};
+use super::process::{Process, free_port, temporary, wait_until};
+use super::tools::{Tool, tool};
+
+const START: Duration = Duration::from_secs(30);
+
+/// An emulator of AWS that serves plain HTTP on a free port.
+pub struct Emulator {
+    process: Process,
+    pub address: SocketAddr,
+    _home: TempDir,
+}
+
+/// One message of a queue, as `ReceiveMessage` gives it.
+#[derive(Debug)]
+pub struct QueueMessage {
+    pub body: Value,
+    /// Names and string values.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl QueueMessage {
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+impl Emulator {
+    /// Kinesis and SQS on one port. `None` when it is not installed.
+    pub fn ministack() -> Option<Self> {
+        let port = free_port();
+        let mut command = tool(Tool::Ministack)?;
+        command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+        Some(Self::start("ministack", command, port, "Kinesis_20131202.ListStreams"))
+    }
+
+    /// Kinesis with real shards and sequence numbers; `streams` as `name:shards,…`. `None` when it is not installed.
+    pub fn kinesis_local(streams: &str) -> Option<Self> {
+        let port = free_port();
+        let mut command = tool(Tool::KinesisLocal)?;
+        command
+            .env("KINESIS_MOCK_PLAIN_PORT", port.to_string())
+            .env("KINESIS_MOCK_TLS_PORT", free_port().to_string())
+            .env("INITIALIZE_STREAMS", streams);
+        let emulator = Self::start("kinesis-local", command, port, "Kinesis_20131202.ListStreams");
+        for stream in streams.split(',').filter_map(|s| s.split(':').next()) {
+            emulator.kinesis().wait_active(stream);
+        }
+        Some(emulator)
+    }
+
+    fn start(name: &str, mut command: Command, port: u16, probe: &str) -> Self {
+        let home = temporary();
+        command.env("HOME", home.path()).env("TMPDIR", home.path());
+        if command.get_current_dir().is_none() {
+            command.current_dir(home.path());
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut process = Process::spawn(name, &mut command);
+        let (service, operation) = probe.split_once('.').expect("a target");
+        process.until(START, |_| {
+            let answer = Kinesis::new(address).call_service(
+                service,
+                "kinesis",
+                "application/x-amz-json-1.1",
+                operation,
+                &json!({}),
+            );
+            answer.is_ok().then_some(())
+        });
+        Self { process, address, _home: home }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn kinesis(&self) -> Kinesis {
+        Kinesis::new(self.address)
+    }
+
+    /// Ends the emulator at once, as a failure of the far end.
+    pub fn kill(&mut self) {
+        self.process.signal("KILL");
+        self.process.wait(Duration::from_secs(5));
+    }
+
+    pub fn create_stream(&self, name: &str, shards: usize) {
+        let mut kinesis = self.kinesis();
+        kinesis.call("CreateStream", &json!({"StreamName": name, "ShardCount": shards})).expect("CreateStream");
+        kinesis.wait_active(name);
+    }
+
+    pub fn create_queue(&self, name: &str) {
+        self.sqs("CreateQueue", &json!({"QueueName": name})).expect("CreateQueue");
+    }
+
+    /// Every message of the queue. They are not deleted, and stay invisible for 30 seconds.
+    pub fn messages(&self, queue: &str) -> Vec<QueueMessage> {
+        let url = self.sqs("GetQueueUrl", &json!({"QueueName": queue})).expect("GetQueueUrl")["QueueUrl"].clone();
+        let request = json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]});
+        let mut messages = Vec::new();
+        loop {
+            let answer = self.sqs("ReceiveMessage", &request).expect("ReceiveMessage");
+            let Some(batch) = answer["Messages"].as_array().filter(|b| !b.is_empty()) else { return messages };
+            messages.extend(batch.iter().map(|message| {
+                let attributes = message["MessageAttributes"].as_object().into_iter().flatten();
+                QueueMessage {
+                    body: serde_json::from_str(message["Body"].as_str().expect("a body")).expect("a JSON document"),
+                    attributes: attributes
+                        .filter_map(|(name, value)| Some((name.clone(), value["StringValue"].as_str()?.to_owned())))
+                        .collect(),
+                }
+            }));
+        }
+    }
+
+    fn sqs(&self, operation: &str, body: &Value) -> Result<Value, AwsError> {
+        Kinesis::new(self.address).call_service("AmazonSQS", "sqs", "application/x-amz-json-1.0", operation, body)
+    }
+}
+
+/// A Prometheus that scrapes the given admin ports every quarter of a second.
+pub struct Prometheus {
+    _process: Process,
+    address: SocketAddr,
+    _home: TempDir,
+}
+
+impl Prometheus {
+    /// `None` when it is not installed.
+    pub fn scraping(targets: &[SocketAddr]) -> Option<Self> {
+        let mut command = tool(Tool::Prometheus)?;
+        let home = temporary();
+        let targets: Vec<_> = targets.iter().map(|t| format!("\"{t}\"")).collect();
+        let config = format!(
+            "global: {{scrape_interval: 250ms}}\n\
+             scrape_configs:\n  - {{job_name: meshgate, static_configs: [{{targets: [{}]}}]}}\n",
+            targets.join(", ")
+        );
+        let file = home.path().join("prometheus.yml");
+        std::fs::write(&file, config).expect("the config can be written");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", home.path().join("tsdb").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--log.level=warn");
+        let mut process = Process::spawn("prometheus", &mut command);
+        process.until(START, |_| get(address, "/-/ready").filter(|r| r.status == 200));
+        Some(Self { _process: process, address, _home: home })
+    }
+
+    /// The result of an instant query: its series.
+    pub fn query(&self, expression: &str) -> Result<Vec<Value>, String> {
+        let query: String = form_urlencoded::byte_serialize(expression.as_bytes()).collect();
+        let answer = get(self.address, &format!("/api/v1/query?query={query}")).ok_or("Prometheus does not answer")?;
+        let answer = answer.json();
+        match answer["data"]["result"].as_array() {
+            Some(series) if answer["status"] == "success" => Ok(series.clone()),
+            _ => Err(answer["error"].as_str().unwrap_or("no result").to_owned()),
+        }
+    }
+
+    /// The values a dashboard variable would offer: those of `label` on the series that `selector` finds.
+    pub fn label_values(&self, selector: &str, label: &str) -> Vec<String> {
+        let selector: String = form_urlencoded::byte_serialize(selector.as_bytes()).collect();
+        let path = format!("/api/v1/label/{label}/values?match%5B%5D={selector}");
+        let answer = get(self.address, &path).expect("Prometheus answers").json();
+        let values = answer["data"].as_array().cloned().unwrap_or_default();
+        values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    }
+
+    /// Waits until `expression` has a result.
+    pub fn wait_for(&self, expression: &str) {
+        wait_until(expression, Duration::from_secs(20), || {
+            self.query(expression).ok().filter(|series| !series.is_empty())
+        });
+    }
+}

@@ -1,0 +1,82 @@
+//! Where the tools of `tests/tools/install` are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Something that `tests/tools/install` installs.
+#[derive(Debug, Clone, Copy)]
+pub enum Tool {
+    Python,
+    AwsCli,
+    Node,
+    Ministack,
+    KinesisLocal,
+    Prometheus,
+    Hadolint,
+    KubernetesValidate,
+}
+
+/// The top of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn directory() -> PathBuf {
+    std::env::var_os("MESHGATE_TOOLS").map_or_else(|| repository().join("target/tools"), PathBuf::from)
+}
+
+/// A command that runs the tool. `None`, said on stderr, when it is not installed: the test is then to pass as skipped.
+/// With `MESHGATE_REQUIRE_TOOLS=1` that is a failure instead.
+pub fn tool(tool: Tool) -> Option<Command> {
+    let tools = directory();
+    let venv = |name: &str| tools.join("venv/bin").join(name);
+    let module = |name: &str| tools.join("node_modules").join(name);
+    let (program, needs) = match tool {
+        Tool::Python => (venv("python"), venv("python")),
+        Tool::AwsCli => (venv("aws"), venv("aws")),
+        Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
+        Tool::Ministack => (venv("ministack"), venv("ministack")),
+        Tool::KinesisLocal => (PathBuf::from("node"), module("kinesis-local/main.js")),
+        Tool::Prometheus => match on_path("prometheus") {
+            Some(found) => (found.clone(), found),
+            None => (tools.join("prometheus/usr/bin/prometheus"), tools.join("prometheus/usr/bin/prometheus")),
+        },
+        Tool::Hadolint => (venv("hadolint"), venv("hadolint")),
+        Tool::KubernetesValidate => (venv("kubernetes-validate"), venv("kubernetes-validate")),
+    };
+    if !needs.exists() {
+        let missing = format!("{tool:?} is not installed (run tests/tools/install)");
+        assert!(std::env::var("MESHGATE_REQUIRE_TOOLS").as_deref() != Ok("1"), "{missing}");
+        // Past the test harness's capture, so that a run says what it left out.
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "skipped: {missing}");
+        return None;
+    }
+    let mut command = Command::new(program);
+    match tool {
+        Tool::KinesisLocal => {
+            // It looks for its certificate beside itself.
+            command.arg("main.js").current_dir(module("kinesis-local"));
+        }
+        Tool::Node => {
+            command.env("NODE_PATH", tools.join("node_modules"));
+        }
+        _ => {}
+    }
+    // A client must reach only what the test names, with the test's credentials.
+    command
+        .env_remove("AWS_PROFILE")
+        .env_remove("AWS_ENDPOINT_URL")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    Some(command)
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|p| p.is_file())
+}

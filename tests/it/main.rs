@@ -1,0 +1,16 @@
+//! The built binary among real clients and real far ends: everything a person or a producer would do, done for real.
+//!
+//! Clients and emulators are installed by `tests/tools/install`; a test whose tool is missing says so and passes, unless
+//! `MESHGATE_REQUIRE_TOOLS=1` (CI). Every process listens on a free port of 127.0.0.1 and ends with the test that started
+//! it; every file is in a directory that goes with it.
+
+mod aws_backend;
+mod clients;
+mod crash;
+mod dashboards;
+mod deploy;
+mod drain;
+mod github;
+mod harness;
+mod pipe;
+mod readme;
