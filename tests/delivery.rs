@@ -13,8 +13,9 @@ struct Case {
     entries: Vec<(usize, Option<u8>)>,
     limits: Limits,
     policy: RetryPolicy,
-    /// Out of 256: how likely an entry is throttled, fails, is refused; a whole call fails; an answer is lost.
-    odds: [u8; 5],
+    /// Out of 256: how likely an entry is throttled, fails, is refused; a whole call fails; an answer is
+    /// lost; an answer leaves an entry out.
+    odds: [u8; 6],
     seed: u64,
 }
 
@@ -22,7 +23,7 @@ fn cases() -> impl Strategy<Value = Case> {
     let entries = prop::collection::vec((0usize..60, prop::option::weighted(0.7, 0u8..5)), 0..80);
     let limits = (1usize..12, 1usize..150, 1usize..5);
     let policy = (1u32..6, 0u64..200, 0u64..2_000, 0u64..3_000, 0u64..20_000);
-    (entries, limits, policy, prop::array::uniform5(0u8..90), any::<u64>()).prop_map(
+    (entries, limits, policy, prop::array::uniform6(0u8..90), any::<u64>()).prop_map(
         |(
             entries,
             (per_call, bytes, open),
@@ -44,7 +45,7 @@ fn cases() -> impl Strategy<Value = Case> {
 /// The far end, with all it was ever sent.
 struct Sink {
     random: fastrand::Rng,
-    odds: [u8; 5],
+    odds: [u8; 6],
     /// Entries in the order they were stored, repetitions included.
     stored: Vec<usize>,
     /// Entries that were told they are refused.
@@ -64,6 +65,9 @@ impl Sink {
         if self.chance(4) {
             // Stored, and nobody hears of it.
             return entries.iter().map(|_| failed(Trouble::Unavailable)).collect();
+        }
+        if self.chance(5) {
+            return answers.into_iter().skip(1).collect();
         }
         for (&entry, answer) in entries.iter().zip(&answers) {
             if answer.as_ref().is_err_and(|e| e.trouble == Trouble::Rejected) {
@@ -220,7 +224,7 @@ proptest! {
 
     #[test]
     fn a_healthy_sink_gets_everything_once(case in cases()) {
-        let mut case = Case { odds: [0; 5], ..case };
+        let mut case = Case { odds: [0; 6], ..case };
         case.policy.deadline_ms = u64::MAX;
         case.entries.retain(|(bytes, _)| *bytes <= case.limits.bytes);
         let story = play(&case)?;

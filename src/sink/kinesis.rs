@@ -45,20 +45,19 @@ impl KinesisSink {
     }
 
     async fn put_records(&self, stream: &str, records: &[&Record]) -> Vec<Result<Placement, Unsettled>> {
-        // Ranges still to send. More than one only after the far end found a whole call invalid: one record can be the
-        // reason, so that the halves are tried, and in the end that record fails alone. Nothing of such a call was
-        // stored, so each record is still put at most once; at most 2 · 500 calls.
-        let mut ranges = vec![0..records.len()];
+        // Parts still to send, the first one last. More than one only after the far end found a whole call invalid: one
+        // record can be the reason, so that the halves are tried, and in the end that record fails alone. Nothing of
+        // such a call was stored, so each record is still put at most once; at most 2 · 500 calls.
+        let mut parts = vec![records];
         let mut results = Vec::with_capacity(records.len());
-        while let Some(range) = ranges.pop() {
-            match self.put_records_once(stream, &records[range.clone()]).await {
+        while let Some(part) = parts.pop() {
+            match self.put_records_once(stream, part).await {
                 Ok(answers) => results.extend(answers),
-                Err(fault) if fault.is_invalid_request() && range.len() > 1 => {
-                    let middle = range.start + range.len() / 2;
-                    ranges.push(middle..range.end);
-                    ranges.push(range.start..middle);
+                Err(fault) if fault.is_invalid_request() && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
                 }
-                Err(fault) => results.extend(range.map(|_| Err(fault.unsettled(&target(stream))))),
+                Err(fault) => results.extend(part.iter().map(|_| Err(fault.unsettled(&target(stream))))),
             }
         }
         results

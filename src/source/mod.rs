@@ -1,1 +1,23 @@
-//! (filled in by its first commit)
+//! Where records come from: one file or folder per source.
+//!
+//! ```text
+//! TCP ─▶ listener ─▶ connection ─▶ body ─▶ service ─┬─▶ kinesis_api ─┐
+//!        accept,     idle, head    bytes            └─▶ http ────────┼─▶ port::Intake ─▶ settled ─▶ answer
+//!        cap, drain                                 pipe ─▶ stdin ───┘
+//! ```
+//!
+//! A source turns bytes into [`crate::model::Record`]s, hands them to [`crate::port::Intake`], and tells the producer what
+//! became of each. It knows records and settlements, never contracts. An answer is sent only when every record in the
+//! request is settled or has failed to; a request dropped before that was not acknowledged, and its producer still has it.
+
+mod body;
+mod connection;
+pub mod http;
+pub mod kinesis_api;
+pub mod listener;
+pub mod service;
+pub mod stdin;
+
+pub use body::BodyFault;
+pub use listener::{Drained, Limits, serve};
+pub use service::Service;

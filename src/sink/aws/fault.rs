@@ -56,12 +56,12 @@ impl Fault {
                 Self::of_answer(service.raw().status().as_u16(), meta.code(), meta.message())
             }
             SdkError::TimeoutError(_) => lost("the call took too long".into()),
-            SdkError::ResponseError(response) => {
-                lost(format!("the answer (HTTP {}) could not be read", response.raw().status().as_u16()))
-            }
+            // Some proxy or captive portal in between: only the status says anything.
+            SdkError::ResponseError(response) => Self::of_answer(response.raw().status().as_u16(), None, None),
             SdkError::DispatchFailure(failure) => {
                 let cause = failure.as_connector_error().map_or_else(String::new, |e| causes(e));
-                lost(format!("the call did not get through ({cause})"))
+                let what = if failure.is_timeout() { "the call took too long" } else { "the call did not get through" };
+                lost(format!("{what} ({cause})"))
             }
             // Credentials, region or endpoint: nothing has left this process. Credentials may come back by themselves.
             other => Self {
@@ -83,19 +83,24 @@ impl Fault {
         let code = code.map(plain);
         let meaning = code.and_then(meaning).unwrap_or(match status {
             429 => Meaning { trouble: Trouble::Throttled, advice: RETRY, quotable: false },
-            408 | 500.. => Meaning { trouble: Trouble::Unavailable, advice: RETRY, quotable: false },
+            ..400 | 408 | 500.. => Meaning { trouble: Trouble::Unavailable, advice: RETRY, quotable: false },
             _ => Meaning {
                 trouble: Trouble::Rejected,
-                advice: "retrying cannot help: look the error up in the service's API reference",
+                advice: "retrying cannot help: look the error up in the service's API reference, and see that the endpoint is right",
                 quotable: false,
             },
         });
-        let named = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
+        let named = match code {
+            Some(code) => code.to_owned(),
+            None if status >= 400 => format!("HTTP {status}"),
+            None => format!("the answer (HTTP {status}) could not be read"),
+        };
         let what = match message.filter(|_| meaning.quotable) {
             Some(message) => format!("{named}: {}", cut(message)),
             None => named,
         };
-        let state = if meaning.trouble == Trouble::Unavailable && status >= 500 { UNKNOWN } else { NOT_STORED };
+        let state =
+            if meaning.trouble == Trouble::Unavailable && !(400..500).contains(&status) { UNKNOWN } else { NOT_STORED };
         Self { trouble: meaning.trouble, code: code.map(str::to_owned), what, state, advice: meaning.advice }
     }
 

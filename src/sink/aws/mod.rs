@@ -25,13 +25,9 @@ pub const INSTANCE_HEADER: &str = "x-meshgate-instance";
 
 /// To open a connection. The SDKs' own default of 2026.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-/// From the request's end to the answer's first byte.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// One whole call with all that belongs to it: credentials, connecting, sending, reading.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How to reach AWS. What is not named comes from the standard chain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AwsOptions {
     pub region: Option<String>,
     /// URLs that win over the standard chain's.
@@ -41,6 +37,22 @@ pub struct AwsOptions {
     pub own_addresses: Vec<SocketAddr>,
     /// Names this process in [`INSTANCE_HEADER`]; visible ASCII.
     pub instance: String,
+    /// One call with all that belongs to it: credentials, connecting, sending, reading.
+    pub call_timeout: Duration,
+}
+
+impl AwsOptions {
+    /// Everything from the standard chain, 10 s a call. `instance` should be unique to this process.
+    pub fn new(instance: impl Into<String>) -> Self {
+        Self {
+            region: None,
+            kinesis_endpoint: None,
+            sqs_endpoint: None,
+            own_addresses: Vec::new(),
+            instance: instance.into(),
+            call_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Why no clients could be built.
@@ -86,7 +98,7 @@ impl Clients {
             .to_builder()
             .region(Region::new(region.clone()))
             .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts())
+            .timeout_config(timeouts(options.call_timeout))
             .app_name(AppName::new("meshgate").expect("a valid name"))
             .build();
 
@@ -111,12 +123,12 @@ impl Clients {
     }
 }
 
-fn timeouts() -> TimeoutConfig {
+fn timeouts(call: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .operation_attempt_timeout(OPERATION_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT.min(call))
+        .read_timeout(call)
+        .operation_attempt_timeout(call)
+        .operation_timeout(call)
         .build()
 }
 

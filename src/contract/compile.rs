@@ -1,0 +1,138 @@
+//! Rule files to [`ContractSet`]: every fault of every file is told, and one domain's faults leave the others alone.
+
+mod contract;
+mod data;
+mod domain;
+mod example;
+mod file;
+mod json_span;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::diagnostic::{Code, Diagnostic, Place};
+use super::judged::Contract;
+use super::set::{ContractSet, Domain};
+use super::{RuleFiles, yaml};
+use file::RuleFile;
+
+/// The files of one directory, by their path inside it.
+type DomainFiles<'f> = BTreeMap<&'f str, &'f [u8]>;
+
+/// What came of rule files.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// The domains without a fault.
+    pub set: ContractSet,
+    /// All faults, sorted by file and place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Names of the domains that have an error, and so are not in `set`.
+    pub failed: Vec<String>,
+}
+
+impl Compiled {
+    /// Whether nothing stands in the way of using all the files.
+    pub fn is_good(&self) -> bool {
+        !self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// A domain that compiled, with the place of each contract's claim for messages.
+struct Candidate {
+    domain: Domain,
+    claims: BTreeMap<Arc<str>, Place>,
+}
+
+/// Compiles all files. `revision` names their content and stamps every verdict.
+///
+/// The first part of a file's path is its domain. A directory that holds nothing but policies is no domain.
+pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
+    let revision: Arc<str> = revision.into();
+    let mut diagnostics = Vec::new();
+    let mut directories: BTreeMap<&str, DomainFiles<'_>> = BTreeMap::new();
+    for (path, bytes) in files {
+        match path.split_once('/') {
+            Some((directory, rest)) => {
+                directories.entry(directory).or_default().insert(rest, bytes);
+            }
+            None if is_yaml(path) => diagnostics.extend(misplaced(path, bytes)),
+            None => {}
+        }
+    }
+    let mut failed = Vec::new();
+    let mut candidates = Vec::new();
+    for (directory, files) in &directories {
+        let compiled = domain::compile(directory, files, &revision);
+        match compiled.candidate {
+            Some(candidate) if !compiled.diagnostics.iter().any(Diagnostic::is_error) => candidates.push(candidate),
+            _ if compiled.is_domain => failed.push((*directory).to_owned()),
+            _ => {}
+        }
+        diagnostics.extend(compiled.diagnostics);
+    }
+    let clashing = clashes(&candidates, &mut diagnostics);
+    failed.extend(clashing.iter().map(ToString::to_string));
+    failed.sort();
+    diagnostics.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
+    let good = candidates.into_iter().map(|c| Arc::new(c.domain)).filter(|d| !clashing.contains(&d.name));
+    Compiled { set: ContractSet::new(good, revision), diagnostics, failed }
+}
+
+/// Live contracts with the same stream glob and the same type. Both domains fail: taking either would let a domain that
+/// claims another's events change what becomes of them.
+fn clashes(candidates: &[Candidate], diagnostics: &mut Vec<Diagnostic>) -> Vec<Arc<str>> {
+    let mut claims: BTreeMap<_, Vec<(&Arc<Contract>, &Place)>> = BTreeMap::new();
+    for candidate in candidates {
+        for contract in candidate.domain.contracts.values().filter(|c| c.is_live()) {
+            let claim = (contract.stream.as_ref().map(|g| g.as_str()), contract.event_type.as_deref());
+            if let Some(place) = candidate.claims.get(&contract.name) {
+                claims.entry(claim).or_default().push((contract, place));
+            }
+        }
+    }
+    let mut clashing: Vec<Arc<str>> = Vec::new();
+    for rivals in claims.values().filter(|rivals| rivals.len() > 1) {
+        for (contract, place) in rivals {
+            let others: Vec<String> = rivals
+                .iter()
+                .filter(|(other, _)| !Arc::ptr_eq(other, contract))
+                .map(|(other, _)| format!("{}/{} ({})", other.domain, other.name, other.file))
+                .collect();
+            let message = format!("the same stream and type are claimed by {}", others.join(", "));
+            let hint = "name another stream or type, or retire one of them (status: retired)";
+            diagnostics.push(
+                Diagnostic::new((*place).clone(), Code::TypeClash, message).with_hint(hint.to_owned()),
+            );
+            if !clashing.contains(&contract.domain) {
+                clashing.push(contract.domain.clone());
+            }
+        }
+    }
+    clashing
+}
+
+/// A YAML file at the top: it would belong to no domain. A policy is told as what it is.
+fn misplaced(path: &str, bytes: &[u8]) -> Vec<Diagnostic> {
+    match RuleFile::parse(path, "", bytes) {
+        Ok(file) if file.kind() == Some("Policy") => vec![domain::policy(&file)],
+        Ok(file) => {
+            let message = "a rule file stands in the directory of its domain, not beside it";
+            let hint = "move it to DOMAIN/, beside the domain's domain.yaml";
+            vec![file.at(&Default::default(), Code::MisplacedFile, message).with_hint(hint.to_owned())]
+        }
+        Err(diagnostics) => diagnostics,
+    }
+}
+
+fn is_yaml(path: &str) -> bool {
+    path.ends_with(".yaml") || path.ends_with(".yml")
+}
+
+fn code_of(kind: yaml::YamlFaultKind) -> Code {
+    match kind {
+        yaml::YamlFaultKind::Syntax => Code::Syntax,
+        yaml::YamlFaultKind::DuplicateKey => Code::DuplicateKey,
+        yaml::YamlFaultKind::TooLarge => Code::TooLarge,
+        yaml::YamlFaultKind::NotData => Code::NotData,
+    }
+}

@@ -1,0 +1,265 @@
+//! One contract's file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::domain::Shared;
+use super::example;
+use super::file::RuleFile;
+use crate::contract::diagnostic::Code;
+use crate::contract::glob::StreamGlob;
+use crate::contract::judged::{Check, Condition, Contract, RESERVED_IDS};
+use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, RuleParts, Slo};
+use crate::model::{Mode, Severity, ViolationKind};
+use crate::rule::expr::Yields;
+use crate::rule::field::{FieldCheck, FieldSpec};
+use crate::rule::mask::{Mask, MaskSpec};
+use crate::rule::pointer::Pointer;
+use crate::rule::reference::ReferenceList;
+use crate::rule::OnFail;
+
+/// A contract's reference lists by name; `None` for one that failed, which is told.
+type Lists = BTreeMap<String, Option<Arc<ReferenceList>>>;
+
+/// Compiles what can be compiled and notes every fault in `file`. The contract is of use only when none was noted.
+/// `None` when even its names are unknown.
+pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contract> {
+    refuse_unsupported(file);
+    let metadata: Option<Metadata> = file.part(&key("metadata"));
+    if let Some(metadata) = &metadata {
+        check_names(file, metadata, shared);
+    }
+    let claim: Match = file.part(&key("match")).unwrap_or_default();
+    let stream = claim.stream.as_deref().and_then(|text| stream_glob(file, text));
+    let written: Payload = file.part(&key("payload")).unwrap_or_default();
+    let pointer_at = key("payload").child("pointer");
+    let payload = file.pointer(&pointer_at, &written.pointer).unwrap_or_default();
+    let schema_at = key("payload").child("schema");
+    let schema = written.schema.as_ref().and_then(|p| shared.data.schema(file, &schema_at, p, written.formats));
+    let status_mode = metadata.as_ref().and_then(|m| m.status.mode()).unwrap_or(Mode::Enforce);
+    let mode = file.part::<Mode>(&key("mode")).unwrap_or(shared.mode).and(status_mode);
+
+    let lists = lists(file, shared);
+    let mut ids = Ids::default();
+    let mut checks = fields(file, &lists, mode, &mut ids);
+    checks.extend(rules(file, mode, &mut ids));
+    let masks = masks(file, &payload);
+    let examples = example::compile(file, &ids.seen);
+    let metadata = metadata?;
+    Some(Contract {
+        domain: shared.directory.into(),
+        name: metadata.name,
+        version: metadata.version,
+        revision: shared.revision.clone(),
+        status: metadata.status,
+        owner: metadata.owner.or_else(|| shared.owner.clone()).unwrap_or_else(nobody),
+        mode,
+        file: file.path.as_str().into(),
+        stream,
+        event_type: claim.event_type,
+        type_pointer: shared.type_pointer.clone(),
+        payload,
+        schema,
+        checks,
+        masks,
+        slo_error_ratio: slo(file),
+        examples,
+    })
+}
+
+/// Stands in where the domain's own file failed, so that the set is never used.
+fn nobody() -> Owner {
+    Owner { team: "".into(), contact: None }
+}
+
+fn refuse_unsupported(file: &RuleFile<'_>) {
+    let refuse = |at: Pointer, what: &str, hint: &str| {
+        let message = format!("{what} not supported yet: it would have no effect");
+        let diagnostic = crate::contract::Diagnostic::new(file.key_place(&at), Code::NotSupported, message);
+        file.note(diagnostic.with_hint(hint.to_owned()));
+    };
+    if file.length(&key("stream")) > 0 {
+        refuse(key("stream"), "keyed and windowed checks (`stream`) are", "take it out; rules and fields judge one event");
+    }
+    if file.value(&key("breaker")).is_some_and(|breaker| !breaker.is_null()) {
+        refuse(key("breaker"), "`breaker` is", "take it out; alert on meshgate_events_total instead");
+    }
+}
+
+fn check_names(file: &RuleFile<'_>, metadata: &Metadata, shared: &Shared<'_>) {
+    if metadata.domain != shared.directory {
+        let message = format!("the contract is in the directory of {}, not of {}", shared.directory, metadata.domain);
+        let hint = format!("write domain: {}, or move the file", shared.directory);
+        file.fault(&key("metadata").child("domain"), Code::WrongDomain, message, Some(hint));
+    }
+    if &*metadata.name == "unknown" {
+        let message = "this is what the gate calls the contract of events that no contract takes";
+        file.fault(&key("metadata").child("name"), Code::ReservedId, message, Some("choose another name".to_owned()));
+    }
+}
+
+fn stream_glob(file: &RuleFile<'_>, text: &str) -> Option<StreamGlob> {
+    match StreamGlob::parse(text) {
+        Ok(glob) => Some(glob),
+        Err(reason) => {
+            let hint = "* stands for any characters, ? for one, [ab] for a set, {a,b} for alternatives".to_owned();
+            let message = format!("the stream pattern does not compile: {reason}");
+            file.fault(&key("match").child("stream"), Code::BadGlob, message, Some(hint));
+            None
+        }
+    }
+}
+
+fn lists(file: &RuleFile<'_>, shared: &Shared<'_>) -> Lists {
+    let root = key("reference");
+    let names: Vec<String> =
+        file.value(&root).and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    let compile = |name: String| {
+        let at = root.child(name.as_str());
+        let list = file.part::<ListFile>(&at).and_then(|list| {
+            shared.data.list(file, (&at.child("file"), &list.file), (&at.child("column"), &list.column))
+        });
+        (name, list)
+    };
+    names.into_iter().map(compile).collect()
+}
+
+/// The ids taken so far.
+#[derive(Default)]
+struct Ids {
+    seen: BTreeSet<String>,
+}
+
+impl Ids {
+    fn take(&mut self, file: &RuleFile<'_>, entry: &Pointer, id: &str) {
+        let at = entry.child("id");
+        if RESERVED_IDS.contains(&id) {
+            let message = format!("`{id}` is the gate's own name for a kind of violation");
+            file.fault(&at, Code::ReservedId, message, Some("choose another id".to_owned()));
+        } else if !self.seen.insert(id.to_owned()) {
+            let message = format!("the contract has two rules with the id `{id}`");
+            let hint = Some("ids are unique among fields and rules together".to_owned());
+            file.fault(&at, Code::DuplicateId, message, hint);
+        }
+    }
+}
+
+fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<Check> {
+    let good_lists = lists.iter().filter_map(|(name, list)| Some((name.clone(), list.clone()?))).collect();
+    let mut checks = Vec::new();
+    for index in 0..file.length(&key("fields")) {
+        let at = key("fields").child(index.to_string());
+        if let Some(id) = file.part::<String>(&at.child("id")) {
+            ids.take(file, &at, &id);
+        }
+        // A misshapen entry is told already, in the same words as the metric would.
+        if !file.is_well_shaped(&at) {
+            continue;
+        }
+        let Some(spec) = file.part::<FieldSpec>(&at) else { continue };
+        let list = spec.arguments.get("validValuesFrom").and_then(Value::as_str);
+        if list.is_some_and(|name| lists.get(name).is_some_and(Option::is_none)) {
+            continue;
+        }
+        match FieldCheck::compile(&spec, &good_lists) {
+            Ok(check) => {
+                let kind = if list.is_some() { ViolationKind::Reference } else { ViolationKind::Field };
+                checks.push(Check {
+                    id: spec.id.into(),
+                    dimension: spec.dimension,
+                    severity: spec.severity,
+                    on_fail: spec.on_fail.unwrap_or(consequence(spec.severity)),
+                    mode: spec.mode.and(mode),
+                    condition: Condition::Field { check, kind },
+                });
+            }
+            Err(fault) => {
+                let code = match fault.at.as_str() {
+                    "/path" => Code::BadPointer,
+                    "/arguments/pattern" => Code::BadRegex,
+                    "/arguments/validValuesFrom" => Code::BadReference,
+                    _ => Code::BadField,
+                };
+                let place = at.join(&Pointer::parse(&fault.at).unwrap_or_default());
+                file.fault(&place, code, fault.message, fault.hint);
+            }
+        }
+    }
+    checks
+}
+
+fn rules(file: &RuleFile<'_>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for index in 0..file.length(&key("rules")) {
+        let at = key("rules").child(index.to_string());
+        if let Some(id) = file.part::<String>(&at.child("id")) {
+            ids.take(file, &at, &id);
+        }
+        let expression = |name: &str, yields| {
+            let at = at.child(name);
+            file.part::<String>(&at).and_then(|source| file.expression(&at, &source, yields))
+        };
+        let expressions = (
+            expression("expression", Yields::Bool),
+            expression("when", Yields::Bool),
+            expression("messageExpression", Yields::Text),
+        );
+        let (Some(common), Some(expression)) = (file.part::<Common>(&at), expressions.0) else { continue };
+        checks.push(Check {
+            id: common.id,
+            dimension: common.dimension,
+            severity: common.severity,
+            on_fail: common.on_fail.unwrap_or(consequence(common.severity)),
+            mode: common.mode.and(mode),
+            condition: Condition::Rule {
+                expression,
+                when: expressions.1,
+                message: common.message,
+                message_expression: expressions.2,
+            },
+        });
+    }
+    checks
+}
+
+/// What a violation leads to when `on_fail` is not written.
+const fn consequence(severity: Severity) -> OnFail {
+    match severity {
+        Severity::Error => OnFail::Quarantine,
+        Severity::Warning | Severity::Info => OnFail::Warn,
+    }
+}
+
+fn masks(file: &RuleFile<'_>, payload: &Pointer) -> Vec<Mask> {
+    let compile = |index: usize| {
+        let at = key("privacy").child(index.to_string());
+        let spec: MaskSpec = file.part(&at)?;
+        match Mask::compile(&spec) {
+            Ok(mask) => Some(mask.within(payload)),
+            Err(fault) => {
+                file.fault(&at.child("path"), Code::BadPointer, fault.to_string(), None);
+                None
+            }
+        }
+    };
+    (0..file.length(&key("privacy"))).filter_map(compile).collect()
+}
+
+/// The share of events that may fail.
+fn slo(file: &RuleFile<'_>) -> Option<f64> {
+    let at = key("slo").child("0");
+    let slo: Slo = file.part(&at)?;
+    let ratio = if slo.unit == "percent" { slo.value / 100.0 } else { slo.value };
+    if !(0.0..=1.0).contains(&ratio) {
+        let hint = Some("0.5 with unit: percent is one event in 200".to_owned());
+        file.fault(&at.child("value"), Code::InvalidValue, "more than all events cannot fail", hint);
+        return None;
+    }
+    Some(ratio)
+}
+
+fn key(name: &str) -> Pointer {
+    Pointer::root().child(name)
+}

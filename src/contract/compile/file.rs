@@ -1,0 +1,146 @@
+//! One YAML rule file while it is compiled: its value, its spans, and the faults found so far.
+
+use std::cell::RefCell;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::code_of;
+use crate::contract::diagnostic::{Code, Diagnostic, Place};
+use crate::contract::{shape, yaml};
+use crate::rule::expr::{Expression, Yields};
+use crate::rule::pointer::Pointer;
+
+pub(super) struct RuleFile<'f> {
+    /// Relative to the rules directory.
+    pub path: String,
+    pub text: &'f str,
+    document: yaml::Document,
+    /// Where the format is not kept to, and by what. Told by the first caller of [`RuleFile::shape`].
+    shape: Vec<shape::ShapeFault>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'f> RuleFile<'f> {
+    /// Parses `directory`/`path`; an empty `directory` is the rules directory itself.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the file from being read as YAML. Faults of its shape are kept, to be told with those found later.
+    pub fn parse(path: &str, directory: &str, bytes: &'f [u8]) -> Result<Self, Vec<Diagnostic>> {
+        let path = if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") };
+        let text = std::str::from_utf8(bytes).or_else(|e| std::str::from_utf8(&bytes[..e.valid_up_to()]));
+        let text = text.unwrap_or_default();
+        match yaml::parse(bytes) {
+            Ok(document) => {
+                let shape = shape::check(&document.value);
+                Ok(Self { path, text, document, shape, diagnostics: RefCell::default() })
+            }
+            Err(faults) => Err(faults
+                .into_iter()
+                .map(|f| {
+                    let place = Place::new(&path, text, f.span);
+                    Diagnostic::new(place, code_of(f.kind), f.message).with_hint(f.hint)
+                })
+                .collect()),
+        }
+    }
+
+    pub fn kind(&self) -> Option<&str> {
+        self.document.value.get("kind")?.as_str()
+    }
+
+    pub fn value(&self, pointer: &Pointer) -> Option<&Value> {
+        pointer.resolve(&self.document.value)
+    }
+
+    /// How many entries the list there has; 0 when there is none.
+    pub fn length(&self, pointer: &Pointer) -> usize {
+        self.value(pointer).and_then(Value::as_array).map_or(0, Vec::len)
+    }
+
+    /// The part of the file there, typed. `None` when it is absent, or misshapen, which is told elsewhere.
+    pub fn part<T: DeserializeOwned>(&self, pointer: &Pointer) -> Option<T> {
+        let value = self.value(pointer)?;
+        match T::deserialize(value) {
+            Ok(part) => Some(part),
+            Err(error) => {
+                if self.is_well_shaped(pointer) {
+                    self.fault(pointer, Code::InvalidValue, format!("this cannot be read: {error}"), None);
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether the format is kept to there and below.
+    pub fn is_well_shaped(&self, pointer: &Pointer) -> bool {
+        !self.shape.iter().any(|fault| fault.pointer.segments().starts_with(pointer.segments()))
+    }
+
+    /// A fault of the value there.
+    pub fn at(&self, pointer: &Pointer, code: Code, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(self.place(pointer), code, message)
+    }
+
+    /// Notes a fault of the value there.
+    pub fn fault(&self, pointer: &Pointer, code: Code, message: impl Into<String>, hint: Option<String>) {
+        self.note(self.at(pointer, code, message).with_hint(hint));
+    }
+
+    pub fn note(&self, diagnostic: Diagnostic) {
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    pub fn place(&self, pointer: &Pointer) -> Place {
+        Place::new(&self.path, self.text, self.document.span(pointer))
+    }
+
+    pub fn key_place(&self, pointer: &Pointer) -> Place {
+        Place::new(&self.path, self.text, self.document.key_span(pointer))
+    }
+
+    /// All faults noted, and those of the file's shape.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let shape: Vec<Diagnostic> = self
+            .shape
+            .iter()
+            .map(|fault| {
+                let place = if fault.on_key { self.key_place(&fault.pointer) } else { self.place(&fault.pointer) };
+                Diagnostic::new(place, fault.code, fault.message.clone()).with_hint(fault.hint.clone())
+            })
+            .collect();
+        shape.into_iter().chain(self.diagnostics.into_inner()).collect()
+    }
+
+    /// Parses the JSON Pointer written there.
+    pub fn pointer(&self, at: &Pointer, text: &str) -> Option<Pointer> {
+        match Pointer::parse(text) {
+            Ok(pointer) => Some(pointer),
+            Err(fault) => {
+                self.fault(at, Code::BadPointer, fault.to_string(), None);
+                None
+            }
+        }
+    }
+
+    /// Compiles the expression written there. A fault is shown inside it.
+    pub fn expression(&self, at: &Pointer, source: &str, yields: Yields) -> Option<Expression> {
+        match Expression::compile(source, yields) {
+            Ok(expression) => Some(expression),
+            Err(fault) => {
+                let end = fault.offset + word(source.get(fault.offset..).unwrap_or_default());
+                let start = self.document.offset_in(self.text, at, fault.offset);
+                let end = self.document.offset_in(self.text, at, end).max(start + 1);
+                let place = Place::new(&self.path, self.text, start..end);
+                self.note(Diagnostic::new(place, Code::BadExpression, fault.message).with_hint(fault.hint));
+                None
+            }
+        }
+    }
+}
+
+/// The bytes of the word at the start of `text`, 1 where there is none.
+fn word(text: &str) -> usize {
+    text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len()).max(1)
+}

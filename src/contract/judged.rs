@@ -1,0 +1,239 @@
+//! A compiled contract, and how it judges an event.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::example::Example;
+use super::glob::StreamGlob;
+use super::written::{Owner, Status};
+use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, ViolationKind};
+use crate::rule::expr::{Bindings, Expression};
+use crate::rule::field::FieldCheck;
+use crate::rule::mask::Mask;
+use crate::rule::pointer::Pointer;
+use crate::rule::schema::Schema;
+use crate::rule::{Finding, OnFail, RecordFacts, Scope};
+
+/// The most violations told of one event. Those that decide are kept before others.
+pub const VIOLATIONS_MAX: usize = 100;
+
+/// The longest message a `messageExpression` may yield, in characters; the rest is cut.
+pub const MESSAGE_CHARS_MAX: usize = 1000;
+
+/// The rule id of findings against the payload's JSON Schema.
+pub const SCHEMA_RULE: &str = "schema";
+
+/// Ids of what no rule file names, which no rule may take.
+pub const RESERVED_IDS: [&str; 4] = [SCHEMA_RULE, "malformed", "unknown_type", "too_large"];
+
+/// One event type's compiled contract.
+#[derive(Debug)]
+pub struct Contract {
+    pub domain: Arc<str>,
+    pub name: Arc<str>,
+    pub version: Arc<str>,
+    /// Of the rule files it was compiled from.
+    pub revision: Arc<str>,
+    pub status: Status,
+    pub owner: Owner,
+    /// As written, made milder by the status: a draft is shadow at most.
+    pub mode: Mode,
+    /// Path of its file, relative to the rules directory.
+    pub file: Arc<str>,
+    pub stream: Option<StreamGlob>,
+    pub event_type: Option<Arc<str>>,
+    /// The domain's.
+    pub type_pointer: Pointer,
+    /// Where the payload is in the event.
+    pub payload: Pointer,
+    pub(super) schema: Option<Schema>,
+    pub(super) checks: Vec<Check>,
+    pub(super) masks: Vec<Mask>,
+    /// The share of events that may fail, 0 to 1, as `slo` says.
+    pub slo_error_ratio: Option<f64>,
+    pub(super) examples: Vec<Example>,
+}
+
+/// One entry of `fields` or `rules`.
+#[derive(Debug)]
+pub struct Check {
+    pub id: Arc<str>,
+    pub dimension: Option<Dimension>,
+    pub severity: Severity,
+    pub on_fail: OnFail,
+    /// As written, made milder by the contract's.
+    pub mode: Mode,
+    pub(super) condition: Condition,
+}
+
+#[derive(Debug)]
+pub(super) enum Condition {
+    Field {
+        check: FieldCheck,
+        /// [`ViolationKind::Field`], or `Reference` when a reference list decides.
+        kind: ViolationKind,
+    },
+    Rule {
+        expression: Expression,
+        when: Option<Expression>,
+        message: Option<Arc<str>>,
+        message_expression: Option<Expression>,
+    },
+}
+
+/// What a check found, before the contract adds whose it is.
+struct Found {
+    kind: ViolationKind,
+    finding: Finding,
+}
+
+impl Contract {
+    /// Judges one event. All violations are told, up to [`VIOLATIONS_MAX`], in the order schema, fields, rules.
+    ///
+    /// Among those that are enforced, one that quarantines beats one that drops: an event in doubt is kept.
+    pub fn judge(&self, event: &Value, record: &RecordFacts<'_>, now: Timestamp) -> (Verdict, Vec<Violation>) {
+        if self.mode == Mode::Off {
+            return (Verdict::Forward, Vec::new());
+        }
+        let Some(payload) = self.payload.resolve(event) else {
+            let message = format!("the event has no payload at {}", self.payload);
+            let violation = self.schema_violation(Finding { pointer: self.payload.to_string(), message });
+            return (decide(&[(self.mode, OnFail::Quarantine)]), vec![violation]);
+        };
+        let mut violations: Vec<Violation> = match &self.schema {
+            Some(schema) => schema
+                .find(payload, &self.payload, VIOLATIONS_MAX)
+                .into_iter()
+                .map(|finding| self.schema_violation(finding))
+                .collect(),
+            None => Vec::new(),
+        };
+        let mut consequences: Vec<(Mode, OnFail)> = violations.iter().map(|v| (v.mode, OnFail::Quarantine)).collect();
+
+        let scope = Scope { this: payload, event, record: *record, now };
+        let bindings = Bindings::new(&scope);
+        for check in self.checks.iter().filter(|check| check.mode != Mode::Off) {
+            let Some(found) = self.apply(check, &scope, &bindings) else { continue };
+            consequences.push((check.mode, check.on_fail));
+            violations.push(Violation {
+                rule: check.id.clone(),
+                kind: found.kind,
+                pointer: found.finding.pointer,
+                dimension: check.dimension,
+                severity: check.severity,
+                mode: check.mode,
+                message: found.finding.message,
+            });
+        }
+        let verdict = decide(&consequences);
+        keep_decisive(&mut violations, &consequences);
+        (verdict, violations)
+    }
+
+    fn apply(&self, check: &Check, scope: &Scope<'_>, bindings: &Bindings<'_>) -> Option<Found> {
+        let (expression, when, message, message_expression) = match &check.condition {
+            Condition::Field { check, kind } => {
+                return check.find(scope.this, &self.payload).map(|finding| Found { kind: *kind, finding });
+            }
+            Condition::Rule { expression, when, message, message_expression } => {
+                (expression, when, message, message_expression)
+            }
+        };
+        let found = |kind, message| Some(Found { kind, finding: Finding { pointer: self.payload.to_string(), message } });
+        let applies = when.as_ref().map_or(Ok(true), |when| when.test(bindings));
+        match applies.and_then(|applies| if applies { expression.test(bindings) } else { Ok(true) }) {
+            Ok(true) => None,
+            Ok(false) => {
+                let told = message_expression.as_ref().and_then(|e| self.told(e, scope));
+                let told = told.or_else(|| message.as_ref().map(|m| m.to_string()));
+                found(ViolationKind::Rule, told.unwrap_or_else(|| format!("{} does not hold", check.id)))
+            }
+            Err(error) => {
+                found(ViolationKind::EvaluationError, format!("{} could not be evaluated: {error}", check.id))
+            }
+        }
+    }
+
+    /// What a `messageExpression` says; `None` when it fails. It sees the event with its private fields masked, so that
+    /// none of them can reach a message. Only a violated rule pays for the copy.
+    fn told(&self, expression: &Expression, scope: &Scope<'_>) -> Option<String> {
+        let text = if self.masks.is_empty() {
+            expression.text(&Bindings::new(scope)).ok()?
+        } else {
+            let mut event = scope.event.clone();
+            self.masks.iter().for_each(|mask| mask.apply(&mut event));
+            // A mask at or above the payload leaves nothing of it to tell.
+            let this = self.payload.resolve(&event)?;
+            expression.text(&Bindings::new(&Scope { this, event: &event, ..*scope })).ok()?
+        };
+        match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+            Some((end, _)) => Some(text[..end].to_owned()),
+            None => Some(text),
+        }
+    }
+
+    fn schema_violation(&self, finding: Finding) -> Violation {
+        Violation {
+            rule: SCHEMA_RULE.into(),
+            kind: ViolationKind::Schema,
+            pointer: finding.pointer,
+            dimension: Some(Dimension::Conformity),
+            severity: Severity::Error,
+            mode: self.mode,
+            message: finding.message,
+        }
+    }
+
+    /// The masks of this contract's private fields, for a whole event.
+    pub fn private(&self) -> &[Mask] {
+        &self.masks
+    }
+
+    /// Its fields and rules, in the order they are applied, those with mode off among them.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// Whether events are routed to it.
+    pub fn is_live(&self) -> bool {
+        self.status != Status::Retired
+    }
+
+    /// The ids of all rules that can be violated, [`SCHEMA_RULE`] first where there is a schema.
+    pub fn rule_ids(&self) -> impl Iterator<Item = &str> {
+        let schema = self.schema.is_some().then_some(SCHEMA_RULE);
+        schema.into_iter().chain(self.checks.iter().filter(|c| c.mode != Mode::Off).map(|c| &*c.id))
+    }
+}
+
+/// What enforced violations lead to.
+fn decide(consequences: &[(Mode, OnFail)]) -> Verdict {
+    let enforced = |wanted| consequences.iter().any(|(mode, on_fail)| *mode == Mode::Enforce && *on_fail == wanted);
+    if enforced(OnFail::Quarantine) {
+        Verdict::Quarantine
+    } else if enforced(OnFail::Drop) {
+        Verdict::Drop
+    } else {
+        Verdict::Forward
+    }
+}
+
+/// Cuts to [`VIOLATIONS_MAX`], whoever decided first.
+fn keep_decisive(violations: &mut Vec<Violation>, consequences: &[(Mode, OnFail)]) {
+    if violations.len() <= VIOLATIONS_MAX {
+        return;
+    }
+    let rank = |&(mode, on_fail): &(Mode, OnFail)| match (mode, on_fail) {
+        (Mode::Enforce, OnFail::Quarantine) => 0,
+        (Mode::Enforce, OnFail::Drop) => 1,
+        _ => 2,
+    };
+    let mut ranked: Vec<_> = consequences.iter().map(rank).zip(violations.drain(..)).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.truncate(VIOLATIONS_MAX);
+    violations.extend(ranked.into_iter().map(|(_, violation)| violation));
+}
+
+#[cfg(test)]
+mod tests;
