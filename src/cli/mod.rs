@@ -1,1 +1,6 @@
-//! (filled in by its first commit)
+//! The commands, one file each.
+
+pub mod check;
+pub mod test;
+
+mod rules;

@@ -1,1 +1,3 @@
-//! (filled in by its first commit)
+//! Settings as written, settings as run, and the rules directory.
+
+pub mod rules;

@@ -100,9 +100,7 @@ fn clashes(candidates: &[Candidate], diagnostics: &mut Vec<Diagnostic>) -> Vec<A
                 .collect();
             let message = format!("the same stream and type are claimed by {}", others.join(", "));
             let hint = "name another stream or type, or retire one of them (status: retired)";
-            diagnostics.push(
-                Diagnostic::new((*place).clone(), Code::TypeClash, message).with_hint(hint.to_owned()),
-            );
+            diagnostics.push(Diagnostic::new((*place).clone(), Code::TypeClash, message).with_hint(hint.to_owned()));
             if !clashing.contains(&contract.domain) {
                 clashing.push(contract.domain.clone());
             }

@@ -98,7 +98,12 @@ impl Contract {
 }
 
 /// Says how the outcome differs from what was expected. The messages are those of an example, which its author wrote.
-fn failure(example: &Example, verdict: Verdict, violations: &BTreeSet<String>, found: &[(String, String)]) -> Diagnostic {
+fn failure(
+    example: &Example,
+    verdict: Verdict,
+    violations: &BTreeSet<String>,
+    found: &[(String, String)],
+) -> Diagnostic {
     let mut message = format!("example {:?} fails:", &*example.name);
     if verdict != example.verdict {
         message += &format!(" verdict {}, expected {};", verdict.as_str(), example.verdict.as_str());

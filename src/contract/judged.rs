@@ -140,7 +140,8 @@ impl Contract {
                 (expression, when, message, message_expression)
             }
         };
-        let found = |kind, message| Some(Found { kind, finding: Finding { pointer: self.payload.to_string(), message } });
+        let found =
+            |kind, message| Some(Found { kind, finding: Finding { pointer: self.payload.to_string(), message } });
         let applies = when.as_ref().map_or(Ok(true), |when| when.test(bindings));
         match applies.and_then(|applies| if applies { expression.test(bindings) } else { Ok(true) }) {
             Ok(true) => None,

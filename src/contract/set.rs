@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::judged::Contract;
 use super::glob::StreamGlob;
+use super::judged::Contract;
 use super::written::{DlqPayload, Owner, UnknownType};
 use crate::decode::cloudevents;
 use crate::rule::pointer::Pointer;
@@ -68,11 +68,8 @@ pub enum Routed<'a> {
 
 impl ContractSet {
     pub(super) fn new(domains: impl IntoIterator<Item = Arc<Domain>>, revision: Arc<str>) -> Self {
-        let mut set = Self {
-            revision,
-            domains: domains.into_iter().map(|d| (d.name.clone(), d)).collect(),
-            ..Self::default()
-        };
+        let mut set =
+            Self { revision, domains: domains.into_iter().map(|d| (d.name.clone(), d)).collect(), ..Self::default() };
         let live = |domain: &Arc<Domain>| -> Vec<(Arc<Domain>, Arc<Contract>)> {
             let live = domain.contracts.values().filter(|c| c.is_live());
             live.map(|contract| (domain.clone(), contract.clone())).collect()

@@ -219,7 +219,8 @@ mod tests {
         expect_test::expect![[r#"
              missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1.
             /kind invalid-value `kind` must be one of EventContract, Domain, Policy | 
-        "#]].assert_eq(&(messages(&json!({"kind": "Contract"})).join("\n") + "\n"));
+        "#]]
+        .assert_eq(&(messages(&json!({"kind": "Contract"})).join("\n") + "\n"));
         expect_test::expect![[r#"
              wrong-type a rule file is a list; it must be a mapping | An event contract, or what the contracts of a domain share. See docs/contracts.md.
              wrong-type a rule file is a list; it must be a mapping | What one event type must be.

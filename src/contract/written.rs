@@ -151,14 +151,6 @@ pub(super) struct Common {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct RuleParts {
-    pub expression: String,
-    pub when: Option<String>,
-    #[serde(rename = "messageExpression")]
-    pub message_expression: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
 pub(super) struct ListFile {
     pub file: String,
     pub column: String,

@@ -11,14 +11,14 @@ use super::file::RuleFile;
 use crate::contract::diagnostic::Code;
 use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, RESERVED_IDS};
-use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, RuleParts, Slo};
+use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, ViolationKind};
+use crate::rule::OnFail;
 use crate::rule::expr::Yields;
 use crate::rule::field::{FieldCheck, FieldSpec};
 use crate::rule::mask::{Mask, MaskSpec};
 use crate::rule::pointer::Pointer;
 use crate::rule::reference::ReferenceList;
-use crate::rule::OnFail;
 
 /// A contract's reference lists by name; `None` for one that failed, which is told.
 type Lists = BTreeMap<String, Option<Arc<ReferenceList>>>;
@@ -81,7 +81,11 @@ fn refuse_unsupported(file: &RuleFile<'_>) {
         file.note(diagnostic.with_hint(hint.to_owned()));
     };
     if file.length(&key("stream")) > 0 {
-        refuse(key("stream"), "keyed and windowed checks (`stream`) are", "take it out; rules and fields judge one event");
+        refuse(
+            key("stream"),
+            "keyed and windowed checks (`stream`) are",
+            "take it out; rules and fields judge one event",
+        );
     }
     if file.value(&key("breaker")).is_some_and(|breaker| !breaker.is_null()) {
         refuse(key("breaker"), "`breaker` is", "take it out; alert on meshgate_events_total instead");

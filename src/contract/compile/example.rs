@@ -30,7 +30,8 @@ pub(super) fn compile(file: &RuleFile<'_>, ids: &BTreeSet<String>) -> Vec<Exampl
             (Some(event), None) => event.to_string().into_bytes(),
             (None, Some(raw)) => raw.into_bytes(),
             (both, _) => {
-                let message = if both.is_some() { "an example has event or raw, not both" } else { "the example has no event" };
+                let message =
+                    if both.is_some() { "an example has event or raw, not both" } else { "the example has no event" };
                 let hint = "event: is any JSON value; raw: is text for what is not JSON";
                 file.fault(&at.child("name"), Code::InvalidValue, message, Some(hint.to_owned()));
                 continue;

@@ -65,7 +65,9 @@ fn skip_value(text: &str, at: usize) -> usize {
             b'[' | b'{' => (depth, at) = (depth + 1, at + 1),
             b']' | b'}' => (depth, at) = (depth.saturating_sub(1), at + 1),
             b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' => at += 1,
-            _ => at += bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)).count().max(1),
+            _ => {
+                at += bytes[at..].iter().take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)).count().max(1)
+            }
         }
         if depth == 0 {
             break;

@@ -1,0 +1,174 @@
+//! `meshgate test`: runs the examples that stand beside the rules.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::rules::{FINDINGS, GOOD, Loaded, RulesArgs, TROUBLE, count, exit};
+use crate::contract::{Contract, Domain, Example, Tried};
+
+/// Run the examples in contracts, and name the rules that no example ever fails
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  meshgate test                 the examples of the domains in ./rules
+  meshgate test --format json   one JSON object a line
+
+Exit codes: 0 every example came out as expected, 1 some did not or a rule file has an error, 2 the directory cannot be
+read. A rule that no example fails is named, and is no error.")]
+pub struct TestArgs {
+    #[command(flatten)]
+    pub rules: RulesArgs,
+    /// How to tell what came out.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line: an `example`, an `untested_rule`, a `fault`, and one `summary`.
+    Json,
+}
+
+pub fn run(args: &TestArgs) -> ExitCode {
+    match args.rules.load() {
+        Ok(loaded) => exit(|out| write(&loaded, args.format, out)),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+/// What came of one contract's examples.
+struct Tested<'c> {
+    contract: &'c Contract,
+    tried: Vec<(&'c Example, Tried)>,
+    /// Ids of the rules no example fails.
+    untested: Vec<&'c str>,
+}
+
+fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8> {
+    let mut tested = Vec::new();
+    for domain in loaded.compiled.set.domains() {
+        tested.extend(domain.contracts.values().map(|contract| test(contract, domain)));
+    }
+    match format {
+        Format::Text => write_text(loaded, &tested, out)?,
+        Format::Json => write_json(loaded, &tested, out)?,
+    }
+    let is_good = loaded.compiled.is_good() && tested.iter().all(|t| t.failures().count() == 0);
+    Ok(if is_good { GOOD } else { FINDINGS })
+}
+
+fn test<'c>(contract: &'c Contract, domain: &Domain) -> Tested<'c> {
+    let tried: Vec<_> = contract.examples().iter().map(|e| (e, contract.try_example(e, domain))).collect();
+    let failed: BTreeSet<&str> = tried.iter().flat_map(|(_, t)| &t.violations).map(String::as_str).collect();
+    let untested = contract.rule_ids().filter(|id| !failed.contains(id)).collect();
+    Tested { contract, tried, untested }
+}
+
+impl Tested<'_> {
+    fn failures(&self) -> impl Iterator<Item = &crate::contract::Diagnostic> {
+        self.tried.iter().filter_map(|(_, tried)| tried.failure.as_ref())
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.contract.domain, self.contract.name)
+    }
+}
+
+fn write_text(loaded: &Loaded, tested: &[Tested<'_>], out: &mut dyn Write) -> io::Result<()> {
+    for tested in tested.iter().filter(|t| !t.tried.is_empty()) {
+        writeln!(out, "{} {}", tested.name(), tested.contract.version)?;
+        for (example, tried) in &tested.tried {
+            let mark = if tried.failure.is_some() { "FAIL" } else { "ok" };
+            writeln!(out, "  {mark:<4}  {:<10}  {}", tried.verdict.as_str(), example.name)?;
+        }
+    }
+    let faults: Vec<_> =
+        tested.iter().flat_map(Tested::failures).chain(&loaded.compiled.diagnostics).cloned().collect();
+    if !faults.is_empty() {
+        write!(out, "\n{}", loaded.text(&faults).trim_end())?;
+        writeln!(out)?;
+    }
+    let untested: Vec<_> = tested.iter().filter(|t| !t.untested.is_empty()).collect();
+    if !untested.is_empty() {
+        writeln!(out, "\nRules that no example fails:")?;
+        for tested in untested {
+            writeln!(out, "  {}: {}", tested.name(), tested.untested.join(", "))?;
+        }
+    }
+    let totals = Totals::of(loaded, tested);
+    write!(out, "\n{}: {} passed, {} failed", count(totals.examples, "example"), totals.passed(), totals.failed)?;
+    write!(out, "; {} that no example fails", count(totals.untested, "rule"))?;
+    match totals.faults {
+        0 => writeln!(out),
+        faults => writeln!(out, "; {} in rule files", count(faults, "error")),
+    }
+}
+
+fn write_json(loaded: &Loaded, tested: &[Tested<'_>], out: &mut dyn Write) -> io::Result<()> {
+    for tested in tested {
+        let contract = tested.contract;
+        for (example, tried) in &tested.tried {
+            let mut line = json!({
+                "kind": "example", "domain": *contract.domain, "contract": *contract.name, "example": *example.name,
+                "passed": tried.failure.is_none(), "verdict": tried.verdict.as_str(), "violations": tried.violations,
+                "file": format!("{}{}", loaded.prefix, example.place.file), "line": example.place.line,
+            });
+            if let Some(failure) = &tried.failure {
+                line["message"] = json!(failure.message);
+            }
+            writeln!(out, "{line}")?;
+        }
+        for rule in &tested.untested {
+            let line = json!({
+                "kind": "untested_rule", "domain": *contract.domain, "contract": *contract.name, "rule": rule,
+            });
+            writeln!(out, "{line}")?;
+        }
+    }
+    for d in loaded.compiled.diagnostics.iter().filter(|d| d.is_error()) {
+        let file = format!("{}{}", loaded.prefix, d.place.file);
+        let line = json!({
+            "kind": "fault", "file": file, "line": d.place.line, "column": d.place.column, "code": d.code.as_str(),
+            "message": d.message,
+        });
+        writeln!(out, "{line}")?;
+    }
+    let totals = Totals::of(loaded, tested);
+    let line = json!({
+        "kind": "summary", "examples": totals.examples, "passed": totals.passed(), "failed": totals.failed,
+        "untested_rules": totals.untested, "faults": totals.faults,
+    });
+    writeln!(out, "{line}")
+}
+
+struct Totals {
+    examples: usize,
+    failed: usize,
+    untested: usize,
+    faults: usize,
+}
+
+impl Totals {
+    fn of(loaded: &Loaded, tested: &[Tested<'_>]) -> Self {
+        Self {
+            examples: tested.iter().map(|t| t.tried.len()).sum(),
+            failed: tested.iter().map(|t| t.failures().count()).sum(),
+            untested: tested.iter().map(|t| t.untested.len()).sum(),
+            faults: loaded.compiled.diagnostics.iter().filter(|d| d.is_error()).count(),
+        }
+    }
+
+    fn passed(&self) -> usize {
+        self.examples - self.failed
+    }
+}
