@@ -4,7 +4,8 @@
 //! run in order, in one shell, in a copy of the tracked files. Four things differ from a newcomer's terminal:
 //!
 //! * `cargo run --release --` is the binary under test, and `cargo test` is what is already running: neither compiles.
-//! * A server (`meshgate run`, `meshgate demo` without `--once`) goes to the background once it is ready.
+//! * A server (`meshgate run`, `meshgate demo` without `--once`) goes to the background once it is ready, and stays there:
+//!   an AWS command that comes before the reader was told to start one starts it.
 //! * The default ports are replaced by free ones, in the commands and by MESHGATE_LISTEN and MESHGATE_ADMIN.
 //! * The tools of `tests/tools/install` come first on PATH.
 
@@ -48,15 +49,22 @@ case " $* " in
   " run "*|" demo "*) serves=yes ;;
 esac
 [ "$serves" = yes ] || exec BINARY "$@"
+ready() { python3 -c "import urllib.request; urllib.request.urlopen('http://ADMIN/ready', timeout=1)" 2> /dev/null; }
+ready && exit 0
 BINARY "$@" > server.log 2>&1 &
 for _ in $(seq 1 200); do
-  python3 -c "import urllib.request; urllib.request.urlopen('http://ADMIN/ready', timeout=1)" 2> /dev/null && exit 0
+  ready && exit 0
   kill -0 $! 2> /dev/null || break
   sleep 0.1
 done
 cat server.log >&2
 echo "meshgate $* never became ready" >&2
 exit 2
+"#;
+
+/// Stands in for `aws`: sees to it that the gate runs.
+const AWS: &str = r#"#!/bin/sh
+meshgate run && exec AWS "$@"
 "#;
 
 fn executable(path: &Path, text: &str) {
@@ -85,9 +93,10 @@ fn every_command_of_the_readme_works() {
     executable(&bin.join("cargo"), CARGO);
     let meshgate = MESHGATE.replace("BINARY", binary().to_str().expect("a printable path")).replace("ADMIN", &admin);
     executable(&bin.join("meshgate"), &meshgate);
+    executable(&bin.join("aws"), &AWS.replace("AWS", aws.get_program().to_str().expect("a printable path")));
 
     // `set -e` would miss a failure inside a pipe.
-    let mut script = String::from("set -eu -o pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n");
+    let mut script = String::from("set -eu -o pipefail\n");
     for command in &commands {
         let shown = command.replace('\'', r"'\''");
         script += &format!("printf '%s\\n' '+ {shown}'\n{command}\n");

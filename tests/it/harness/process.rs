@@ -26,7 +26,8 @@ pub fn wait_until<T>(what: &str, deadline: Duration, mut ready: impl FnMut() -> 
     }
 }
 
-/// Runs a command to its end and gives back what it printed. A command that does not end within a minute is killed.
+/// Runs a command to its end and gives back what it printed. One that does not end within a minute is killed, and so is
+/// whatever it left in the background.
 pub fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let child = command
@@ -39,12 +40,11 @@ pub fn run(command: &mut Command) -> Output {
     let group = child.id();
     let (done, ended) = std::sync::mpsc::channel();
     thread::spawn(move || done.send(child.wait_with_output()));
-    match ended.recv_timeout(Duration::from_secs(60)) {
+    let output = ended.recv_timeout(Duration::from_secs(60));
+    signal("KILL", group);
+    match output {
         Ok(output) => output.unwrap_or_else(|e| panic!("{shown}: {e}")),
-        Err(_) => {
-            signal("KILL", group);
-            panic!("{shown}: still running after a minute, killed");
-        }
+        Err(_) => panic!("{shown}: still running after a minute, killed"),
     }
 }
 
