@@ -1,5 +1,6 @@
 //! The bounds of the data port, each reached and survived.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use meshgate::source::Limits;
@@ -40,11 +41,15 @@ async fn assert_serves(world: &World) {
     assert_eq!(reply.status, 200);
 }
 
-/// How long until the connection is closed without an answer.
-async fn closed_after(client: &mut H1) -> Duration {
-    let started = Instant::now();
+/// Waits until the connection is closed without an answer, between `least` and [`LONG`] after `started`.
+async fn closed(client: &mut H1, started: Instant, least: Duration) {
     assert!(client.reply().await.is_none(), "an answer came");
-    started.elapsed()
+    let took = started.elapsed();
+    assert!(took >= least && took < LONG, "closed after {took:?}");
+}
+
+async fn under_way(world: &World, requests: usize) {
+    until("the requests are under way", || world.script.waiting.load(Ordering::SeqCst) == requests).await;
 }
 
 #[tokio::test]
@@ -95,48 +100,50 @@ async fn a_body_full_of_empty_records_is_only_counted() {
 
 #[tokio::test]
 async fn a_head_must_come_in_time() {
-    let limits = Limits { header_time: Duration::from_millis(200), idle_time: LONG, ..Limits::default() };
-    let world = World::with(limits).await;
+    let header_time = Duration::from_millis(400);
+    let world = World::with(Limits { header_time, idle_time: LONG, ..Limits::default() }).await;
     for start in ["", "P", "POST / HTTP/1.1\r\nHost: ga"] {
+        let started = Instant::now();
         let mut client = H1::connect(world.address).await;
         client.send(start.as_bytes()).await;
-        let took = closed_after(&mut client).await;
-        assert!(took >= Duration::from_millis(150) && took < LONG, "{start:?}: {took:?}");
+        closed(&mut client, started, header_time).await;
     }
     // Between requests there is more time than for a head.
     let mut client = H1::connect(world.address).await;
     assert_eq!(client.kinesis("PutRecord", &put_to("orders")).await.status, 200);
-    sleep(Duration::from_millis(500)).await;
+    sleep(2 * header_time).await;
     assert_eq!(client.kinesis("PutRecord", &put_to("orders")).await.status, 200);
+    let started = Instant::now();
     client.send(b"POST / HT").await;
-    assert!(closed_after(&mut client).await < LONG);
+    closed(&mut client, started, header_time).await;
     world.stopped().await;
 }
 
 #[tokio::test]
 async fn silent_connections_are_closed_on_both_protocols() {
+    let idle_time = Duration::from_millis(300);
     let limits = Limits {
         header_time: LONG,
-        idle_time: Duration::from_millis(300),
+        idle_time,
         // Pings and their answers must not count as activity.
         h2_ping: Duration::from_millis(50),
         ..Limits::default()
     };
     let world = World::with(limits).await;
+    let started = Instant::now();
     let mut h1 = H1::connect(world.address).await;
     assert_eq!(h1.kinesis("PutRecord", &put_to("orders")).await.status, 200);
-    let took = closed_after(&mut h1).await;
-    assert!(took >= Duration::from_millis(250) && took < LONG, "{took:?}");
+    closed(&mut h1, started, idle_time).await;
 
     let headers = [("x-amz-target", "Kinesis_20131202.PutRecord"), ("content-type", JSON)];
+    let started = Instant::now();
     let mut used = H2::connect(world.address).await;
     assert_eq!(used.post("/", &headers, put_to("orders").as_bytes()).await.status, 200);
     let unused = H2::connect(world.address).await;
-    let started = Instant::now();
     for connection in [&mut { used.connection }, &mut { unused.connection }] {
         timeout(LONG, connection).await.expect("an idle HTTP/2 connection stayed open").unwrap();
     }
-    assert!(started.elapsed() >= Duration::from_millis(250));
+    assert!(started.elapsed() >= idle_time);
     until("all connections are gone", || world.metric("meshgate_connections ") == Some("0".into())).await;
     world.stopped().await;
 }
@@ -177,7 +184,7 @@ async fn one_connection_too_many_is_closed_and_counted() {
     assert_eq!(first.kinesis("PutRecord", &put_to("orders")).await.status, 200);
     assert_eq!(second.kinesis("PutRecord", &put_to("orders")).await.status, 200);
     let mut third = H1::connect(world.address).await;
-    closed_after(&mut third).await;
+    closed(&mut third, Instant::now(), Duration::ZERO).await;
     assert_eq!(world.metric("meshgate_connections_refused_total "), Some("1".into()));
     drop(second);
     until("the second connection is gone", || world.metric("meshgate_connections ") == Some("1".into())).await;
@@ -197,8 +204,7 @@ async fn bodies_share_a_bounded_memory() {
     let address = world.address;
     let slow = big("slow");
     let holding = tokio::spawn(async move { H1::connect(address).await.kinesis("PutRecord", &slow).await });
-    until("the first request holds memory", || world.metric("meshgate_connections ") == Some("1".into())).await;
-    sleep(Duration::from_millis(200)).await;
+    under_way(&world, 1).await;
     let reply = H1::connect(address).await.kinesis("PutRecord", &big("orders")).await;
     assert_eq!((reply.status, reply.header("x-amzn-errortype")), (503, Some("ProvisionedThroughputExceededException")));
     assert!(reply.header("x-amz-retry-after").is_some());
@@ -221,9 +227,10 @@ async fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
         let headers = [("x-amz-target", "Kinesis_20131202.PutRecord"), ("content-type", JSON)];
         h2.post("/", &headers, put_to("slow").as_bytes()).await
     });
-    sleep(Duration::from_millis(200)).await;
+    under_way(&world, 2).await;
+    let started = Instant::now();
     world.order_stop();
-    assert!(closed_after(&mut idle_h1).await < LONG);
+    closed(&mut idle_h1, started, Duration::ZERO).await;
     assert!(TcpStream::connect(address).await.is_err(), "a draining listener still accepts");
     world.script.gate.add_permits(2);
     assert_eq!(under_way_h1.await.unwrap().status, 200);
@@ -237,7 +244,7 @@ async fn a_drain_ends_at_its_deadline() {
     let mut client = H1::connect(world.address).await;
     client.send(head(&format!("Content-Length: {}", put_to("slow").len())).as_bytes()).await;
     client.send(put_to("slow").as_bytes()).await;
-    sleep(Duration::from_millis(200)).await;
+    under_way(&world, 1).await;
     let started = Instant::now();
     assert_eq!(world.stopped().await.cut, 1);
     assert!(started.elapsed() < LONG);
@@ -246,7 +253,7 @@ async fn a_drain_ends_at_its_deadline() {
 
 #[tokio::test]
 async fn garbage_ends_its_connection_and_nothing_else() {
-    let world = World::with(Limits { header_time: Duration::from_millis(200), ..Limits::default() }).await;
+    let world = World::with(Limits { header_time: Duration::from_secs(1), idle_time: LONG, ..Limits::default() }).await;
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = || {
         seed ^= seed << 13;

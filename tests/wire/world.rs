@@ -4,6 +4,7 @@
 //! somewhere in it; anything else is forwarded. Streams named `busy`, `draining`, `slow` and `nope` do as they say.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Script {
     calls: Mutex<Vec<String>>,
     /// What requests to `slow` wait for, each for one permit.
     pub gate: Semaphore,
+    /// How many requests have come to `slow`.
+    pub waiting: AtomicUsize,
     /// Whether records can be read back.
     readable: bool,
 }
@@ -101,7 +104,10 @@ impl Intake for Script {
                 "nope" => return Err(IntakeError::UnknownStream { stream: stream.into() }),
                 "busy" => return Err(IntakeError::Overloaded),
                 "draining" => return Err(IntakeError::Draining),
-                "slow" => self.gate.acquire().await.expect("the gate is never closed").forget(),
+                "slow" => {
+                    self.waiting.fetch_add(1, Ordering::SeqCst);
+                    self.gate.acquire().await.expect("the gate is never closed").forget();
+                }
                 _ => {}
             }
             for record in &records {
@@ -252,7 +258,12 @@ impl World {
     }
 
     async fn build(limits: Limits, readable: bool) -> Self {
-        let script = Arc::new(Script { calls: Mutex::default(), gate: Semaphore::new(0), readable });
+        let script = Arc::new(Script {
+            calls: Mutex::default(),
+            gate: Semaphore::new(0),
+            waiting: AtomicUsize::new(0),
+            readable,
+        });
         let metrics = Arc::new(Metrics::new());
         let service = Arc::new(Service {
             intake: Arc::clone(&script) as Arc<dyn Intake>,
