@@ -26,9 +26,9 @@ pub struct Metrics {
     events: IntCounterVec,
     /// `meshgate_violations_total{domain,contract,rule,kind,dimension,severity,mode}`.
     violations: IntCounterVec,
-    /// `meshgate_records_total{source,route,settlement}`: records by what became of them.
+    /// `meshgate_records_total{route,settlement}`: records by what became of them.
     pub records: IntCounterVec,
-    /// `meshgate_received_bytes_total{source,route}`: bytes of record data taken in.
+    /// `meshgate_received_bytes_total{route}`: bytes of record data taken in.
     pub received_bytes: IntCounterVec,
     /// `meshgate_records_in_flight`: taken in, not yet settled.
     pub in_flight: IntGauge,
@@ -83,14 +83,9 @@ impl Metrics {
                 &r,
                 "meshgate_records_total",
                 "Records by what became of them: forwarded, quarantined, dropped or unsettled.",
-                &["source", "route", "settlement"],
+                &["route", "settlement"],
             ),
-            received_bytes: counters(
-                &r,
-                "meshgate_received_bytes_total",
-                "Bytes of record data received.",
-                &["source", "route"],
-            ),
+            received_bytes: counters(&r, "meshgate_received_bytes_total", "Bytes of record data received.", &["route"]),
             in_flight: gauge(&r, "meshgate_records_in_flight", "Records taken in and not yet settled."),
             judge_seconds: histogram(&r, "meshgate_judge_seconds", "Time to judge one event.", JUDGE_BUCKETS),
             requests: counters(
@@ -167,6 +162,25 @@ impl Metrics {
             let _ = self.rules_info.remove_label_values(&[domain, before]);
         }
         self.rules_info.with_label_values(&[domain, revision]).set(1);
+    }
+
+    /// A counter's series as they stand: labels and value.
+    pub fn counters(&self, name: &str) -> Vec<(Vec<(String, String)>, f64)> {
+        let families = self.registry.gather();
+        let series = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        series
+            .map(|metric| {
+                let labels = metric.get_label().iter().map(|l| (l.name().to_owned(), l.value().to_owned())).collect();
+                (labels, metric.get_counter().get_value())
+            })
+            .collect()
+    }
+
+    /// Forgets a domain that is no longer there: its gauges would lie. Counters stay, as Prometheus expects.
+    pub fn forget_domain(&self, domain: &str, revision: &str) {
+        let _ = self.rules_info.remove_label_values(&[domain, revision]);
+        let _ = self.contracts.remove_label_values(&[domain]);
+        let _ = self.rules_stale.remove_label_values(&[domain]);
     }
 
     /// The Prometheus text exposition format, version 0.0.4.

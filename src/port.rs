@@ -88,6 +88,11 @@ pub trait Catalog: Send + Sync {
     /// A stream with all its shards.
     fn describe<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>>;
 
+    /// The same for a stream that contracts cover, which a backend of our own creates where it is not there yet.
+    fn ensure<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
+        self.describe(stream)
+    }
+
     /// Reading back, where the backend is ours; `None` on AWS, whose consumers read from AWS.
     fn reader(&self) -> Option<&dyn StreamReader>;
 }

@@ -1,1 +1,169 @@
-//! (filled in by its first commit)
+//! The admin port, for probes, Prometheus and people. Never exposed to producers.
+//!
+//! * `GET /live` -- 200 while the process answers at all. Restart it when it does not.
+//! * `GET /ready` -- 200 when the gate takes records, 503 while it drains. The body says what it knows.
+//! * `GET /metrics` -- Prometheus text format 0.0.4.
+//! * `GET /contracts` -- what is loaded: domains, contracts, versions, owners, rules, from which git revision.
+//! * `POST /reload` -- reads the rule files again; 200 applied, 409 where some domain kept its last good version.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::contract::{Contract, Domain};
+use crate::metrics::Metrics;
+use crate::pipeline::rules::Rules;
+use crate::pipeline::serve::Phase;
+
+/// Probes, one scraper, a few people: more connections than this are a mistake.
+const CONNECTIONS_MAX: usize = 64;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the admin port shows.
+pub struct Admin {
+    pub phase: watch::Receiver<Phase>,
+    pub rules: Arc<Rules>,
+    pub metrics: Arc<Metrics>,
+    /// `local` or `aws`.
+    pub backend: &'static str,
+}
+
+/// Serves until the future is dropped. Connections over the cap wait.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin port cannot accept a connection; trying again");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let admin = Arc::clone(&admin);
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(Arc::clone(&admin), request));
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection to the admin port ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    Ok(match (request.uri().path(), get) {
+        ("/live", true) => text(StatusCode::OK, "live\n"),
+        ("/ready", true) => ready(&admin),
+        ("/metrics", true) => metrics(&admin),
+        ("/contracts", true) => respond(StatusCode::OK, &contracts(&admin.rules)),
+        ("/reload", false) if request.method() == Method::POST => reload(admin).await,
+        ("/reload", _) => not_allowed("POST"),
+        ("/live" | "/ready" | "/metrics" | "/contracts", false) => not_allowed("GET, HEAD"),
+        ("/", true) => text(StatusCode::OK, "meshgate: /live /ready /metrics /contracts, POST /reload\n"),
+        _ => text(StatusCode::NOT_FOUND, "no such page; there are /live /ready /metrics /contracts and POST /reload\n"),
+    })
+}
+
+fn ready(admin: &Admin) -> Response<Full<Bytes>> {
+    let (status, phase) = match *admin.phase.borrow() {
+        Phase::Ready => (StatusCode::OK, "ready"),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    };
+    let set = admin.rules.current();
+    let domains: serde_json::Map<String, Value> =
+        set.domains().map(|d| (d.name.to_string(), json!({"revision": &*d.revision}))).collect();
+    respond(
+        status,
+        &json!({"phase": phase, "backend": admin.backend, "domains": domains, "staleDomains": admin.rules.stale()}),
+    )
+}
+
+fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, admin.metrics.render());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    response
+}
+
+fn contracts(rules: &Rules) -> Value {
+    let set = rules.current();
+    let stale = rules.stale();
+    let domains: Vec<Value> = set.domains().map(|domain| describe_domain(domain, &stale)).collect();
+    json!({ "domains": domains })
+}
+
+fn describe_domain(domain: &Domain, stale: &[String]) -> Value {
+    json!({
+        "name": &*domain.name,
+        "revision": &*domain.revision,
+        "stale": stale.iter().any(|name| **name == *domain.name),
+        "dlq": domain.dlq.as_deref(),
+        "contracts": domain.contracts.values().map(|c| describe_contract(c)).collect::<Vec<_>>(),
+    })
+}
+
+fn describe_contract(contract: &Contract) -> Value {
+    json!({
+        "name": &*contract.name,
+        "version": &*contract.version,
+        "status": contract.status.as_str(),
+        "mode": contract.mode.as_str(),
+        "owner": contract.owner,
+        "stream": contract.stream.as_ref().map(|glob| glob.as_str()),
+        "type": contract.event_type.as_deref(),
+        "rules": contract.rule_ids().collect::<Vec<_>>(),
+    })
+}
+
+async fn reload(admin: Arc<Admin>) -> Response<Full<Bytes>> {
+    let rules = Arc::clone(&admin.rules);
+    match tokio::task::spawn_blocking(move || rules.reload()).await {
+        Ok(Ok(loaded)) => {
+            let faults: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+            let status = if loaded.failed.is_empty() { StatusCode::OK } else { StatusCode::CONFLICT };
+            respond(status, &json!({"revision": loaded.revision, "staleDomains": loaded.failed, "faults": faults}))
+        }
+        Ok(Err(error)) => respond(StatusCode::CONFLICT, &json!({"error": error.to_string()})),
+        Err(_) => respond(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &json!({"error": "the reload failed inside the gate; the last good rules stay in force"}),
+        ),
+    }
+}
+
+fn respond(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = text(status, format!("{body:#}\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, format!("this page takes {allow}\n"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

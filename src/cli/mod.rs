@@ -1,9 +1,77 @@
-//! The commands, one file each.
+//! The command line: one file per command, each with its arguments and its `run`.
+//!
+//! Exit codes are the same everywhere: 0 good; 1 findings (a faulty rule file, a refused event, a failed example);
+//! 2 a usage or operational error. Reports go to stdout, progress and errors to stderr.
 
 pub mod check;
+pub mod demo;
 pub mod dlq;
+pub mod judge;
 pub mod output;
+mod rules;
+pub mod run;
 pub mod tail;
 pub mod test;
 
-mod rules;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// All that was asked for is true.
+pub const GOOD: u8 = 0;
+/// Faulty rule files, refused events, failed examples.
+pub const FINDINGS: u8 = 1;
+/// The command could not do its work. clap uses the same code for usage errors.
+pub const TROUBLE: u8 = 2;
+
+/// A data quality gate for event streams.
+///
+/// Events go in; each is judged against its domain's contract; good events go on to the mesh stream byte for byte, bad
+/// ones to a dead-letter queue with every reason.
+#[derive(Parser)]
+#[command(name = "meshgate", version, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  meshgate demo                          see the whole job, with nothing to set up
+  meshgate run                           gate ./rules on 127.0.0.1:4570, store in ./data/meshgate.db
+  meshgate check rules && meshgate test rules
+  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
+  meshgate dlq ls                        what was refused, why, and whose it is
+
+Exit codes: 0 good; 1 findings (a faulty rule file, a refused event, a failed example); 2 usage or operational error.";
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Test(test::TestArgs),
+    Judge(judge::JudgeArgs),
+    Tail(tail::TailArgs),
+    Dlq(dlq::DlqArgs),
+    Demo(demo::DemoArgs),
+}
+
+impl Cli {
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Check(args) => check::run(&args),
+            Command::Test(args) => test::run(&args),
+            Command::Judge(args) => judge::run(args),
+            Command::Tail(args) => tail::run(args),
+            Command::Dlq(args) => dlq::run(args),
+            Command::Demo(args) => demo::run(args),
+        }
+    }
+}
+
+/// Says on stderr what went wrong, and gives the exit code for it.
+pub(crate) fn trouble(message: impl std::fmt::Display) -> ExitCode {
+    eprintln!("meshgate: {message}");
+    ExitCode::from(TROUBLE)
+}

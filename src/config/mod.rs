@@ -1,3 +1,113 @@
-//! Settings as written, settings as run, and the rules directory.
+//! Settings as run: complete, checked, and of the types that the shell works with. Nothing downstream checks them again.
+//!
+//! They come from flags, then environment variables, then `meshgate.yaml`, then defaults ([`load`]). [`file`] holds the
+//! settings as written. [`rules`] reads the directory of rule files.
 
+mod file;
+mod routes;
 pub mod rules;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::contract::RuleFiles;
+use crate::contract::diagnostic::Diagnostic;
+use crate::gate::delivery::RetryPolicy;
+use crate::source::listener::Limits;
+
+pub use routes::{OnQuarantine, Route, Routes};
+
+/// What `meshgate run` runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub rules: PathBuf,
+    /// The embedded store's file (`backend: local`).
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub backend: Backend,
+    /// The queue of events whose route and domain name none.
+    pub dlq: Arc<str>,
+    pub routes: Routes,
+    pub limits: Limits,
+    /// Taken in and not yet settled, all requests together.
+    pub records_in_flight_max: usize,
+    pub retry: RetryPolicy,
+}
+
+/// Where good and bad events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    Local { shards: u32, streams_max: usize },
+    Aws { region: Option<String>, kinesis_endpoint: Option<String>, sqs_endpoint: Option<String> },
+}
+
+/// What was given on the command line or in the environment; beats the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub config: Option<PathBuf>,
+    pub rules: Option<PathBuf>,
+    pub data: Option<PathBuf>,
+    pub listen: Option<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+/// The file that is read when it is there and no other is named.
+pub const DEFAULT_FILE: &str = "meshgate.yaml";
+
+/// Why there is no configuration to run with. All faults of the file, not the first.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {error}; name another file with --config")]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("{path} has {} fault(s); nothing was started", .faults.len())]
+    Faulty {
+        path: PathBuf,
+        faults: Vec<Diagnostic>,
+        /// The file under the name that `faults` use, to show the lines meant.
+        files: RuleFiles,
+    },
+}
+
+/// Reads the file, lets `overrides` win, fills in defaults.
+///
+/// # Errors
+/// A file that was named and cannot be read, or one with faults. A missing default file is no fault.
+pub fn load(overrides: &Overrides) -> Result<Config, ConfigError> {
+    let path = overrides.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let text = match std::fs::read(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && overrides.config.is_none() => None,
+        Err(error) => return Err(ConfigError::Unreadable { path, error }),
+    };
+    parse(text.as_deref(), &path, overrides)
+}
+
+/// [`load`] without the file system: `text` is the file's content, `path` its name in messages.
+pub fn parse(text: Option<&[u8]>, path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let written = match text {
+        Some(text) => file::read(&name, text).map_err(|faults| {
+            let files = RuleFiles::from([(name.clone(), text.to_vec())]);
+            ConfigError::Faulty { path: path.to_owned(), faults, files }
+        })?,
+        None => file::Written::default(),
+    };
+    let mut config = written.into_config();
+    if let Some(rules) = &overrides.rules {
+        config.rules.clone_from(rules);
+    }
+    if let Some(data) = &overrides.data {
+        config.data.clone_from(data);
+    }
+    config.listen = overrides.listen.unwrap_or(config.listen);
+    config.admin = overrides.admin.unwrap_or(config.admin);
+    Ok(config)
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        file::Written::default().into_config()
+    }
+}

@@ -10,6 +10,7 @@
 mod format;
 mod text;
 
+use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -180,6 +181,15 @@ impl Diagnostic {
 
     pub fn is_error(&self) -> bool {
         self.level == Level::Error
+    }
+}
+
+/// One line: place, code, message, hint.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place { file, line, column, .. } = &self.place;
+        write!(f, "{file}:{line}:{column}: {}[{}]: {}", self.level.as_str(), self.code.as_str(), self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
     }
 }
 

@@ -28,6 +28,13 @@ pub struct Domain {
     pub contracts: BTreeMap<Arc<str>, Arc<Contract>>,
 }
 
+impl Domain {
+    /// Whether any event of this domain holds what may not be shown.
+    pub fn has_private_fields(&self) -> bool {
+        self.contracts.values().any(|contract| !contract.private().is_empty())
+    }
+}
+
 /// All domains, with an index from stream and type to contract. Immutable.
 #[derive(Debug, Default)]
 pub struct ContractSet {
@@ -164,6 +171,10 @@ impl ContractSet {
     /// A contract by its names, retired or not.
     pub fn contract(&self, domain: &str, name: &str) -> Option<&Arc<Contract>> {
         self.domains.get(domain)?.contracts.get(name)
+    }
+
+    pub fn domain(&self, name: &str) -> Option<&Arc<Domain>> {
+        self.domains.get(name)
     }
 
     /// All domains, by name.

@@ -1,5 +1,6 @@
-//! A rule file against the published JSON Schema of the format, `rules/contract.schema.json`: the same file that editors
-//! complete from. Its findings are told in the words of the format, with the keys it knows.
+//! A file that people write against its published JSON Schema, the same that editors complete from: rule files against
+//! `rules/contract.schema.json`, settings against `meshgate.schema.json`. Findings are told in the words of the format, with
+//! the keys it knows.
 
 use std::sync::LazyLock;
 
@@ -14,11 +15,13 @@ use crate::rule::pointer::Pointer;
 /// The format's JSON Schema, Draft 2020-12.
 pub const FORMAT_SCHEMA: &str = include_str!("../../rules/contract.schema.json");
 
-static FORMAT: LazyLock<(Value, Validator)> = LazyLock::new(|| {
-    let schema: Value = serde_json::from_str(FORMAT_SCHEMA).expect("embedded, tested");
-    let validator = jsonschema::options().with_draft(Draft::Draft202012).build(&schema).expect("embedded, tested");
-    (schema, validator)
-});
+static FORMAT: LazyLock<Shape> = LazyLock::new(|| Shape::new(FORMAT_SCHEMA));
+
+/// The shape of a kind of file.
+pub struct Shape {
+    schema: Value,
+    validator: Validator,
+}
 
 /// Something the format does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,101 +36,121 @@ pub struct ShapeFault {
 
 /// Everything in `value`, a whole rule file, that the format does not allow.
 pub fn check(value: &Value) -> Vec<ShapeFault> {
-    let mut faults: Vec<ShapeFault> = Vec::new();
-    for fault in FORMAT.1.iter_errors(value).flat_map(|error| explain(&error)) {
-        if !faults.contains(&fault) {
-            faults.push(fault);
+    FORMAT.check(value)
+}
+
+impl Shape {
+    /// Compiles a schema, Draft 2020-12, that is part of this program.
+    ///
+    /// # Panics
+    /// When it is no schema: a fault of the program, which any test of it finds.
+    pub fn new(schema: &str) -> Self {
+        let schema: Value = serde_json::from_str(schema).expect("embedded, tested");
+        let validator = jsonschema::options().with_draft(Draft::Draft202012).build(&schema).expect("embedded, tested");
+        Self { schema, validator }
+    }
+
+    /// Everything in `value`, a whole file, that the schema does not allow.
+    pub fn check(&self, value: &Value) -> Vec<ShapeFault> {
+        let mut faults: Vec<ShapeFault> = Vec::new();
+        for fault in self.validator.iter_errors(value).flat_map(|error| self.explain(&error)) {
+            if !faults.contains(&fault) {
+                faults.push(fault);
+            }
+        }
+        faults
+    }
+    fn explain(&self, error: &ValidationError<'_>) -> Vec<ShapeFault> {
+        let pointer = Pointer::parse(error.instance_path().as_str()).unwrap_or_default();
+        let name = match pointer.segments().last() {
+            Some(last) if last.bytes().all(|b| b.is_ascii_digit()) => "this entry".to_owned(),
+            Some(last) => format!("`{last}`"),
+            None => "a rule file".to_owned(),
+        };
+        let one = |code, message: String, hint: Option<String>| {
+            vec![ShapeFault { pointer: pointer.clone(), on_key: false, code, message, hint }]
+        };
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let known = self.known_keys(error);
+                let unknown = |key: &String| ShapeFault {
+                    pointer: pointer.child(key.as_str()),
+                    on_key: true,
+                    code: Code::UnknownKey,
+                    message: format!("the format has no key `{key}` here"),
+                    hint: did_you_mean(key, known.iter().map(String::as_str))
+                        .or_else(|| Some(format!("keys here are {}", known.join(", ")))),
+                };
+                unexpected.iter().map(unknown).collect()
+            }
+            ValidationErrorKind::Required { property } => {
+                let key = property.as_str().unwrap_or_default();
+                let hint = self.described(error, &["properties", key]);
+                let message = if pointer.is_root() {
+                    format!("the file lacks the key `{key}`")
+                } else {
+                    format!("{name} lacks the key `{key}`")
+                };
+                vec![ShapeFault { pointer: pointer.clone(), on_key: true, code: Code::MissingKey, message, hint }]
+            }
+            ValidationErrorKind::Type { kind } => {
+                let found = type_name(error.instance());
+                let wanted = match kind {
+                    TypeKind::Single(kind) => kind.to_string(),
+                    TypeKind::Multiple(kinds) => {
+                        kinds.into_iter().map(|k| k.to_string()).collect::<Vec<_>>().join(" or ")
+                    }
+                };
+                let hint = match error.instance().as_ref() {
+                    Value::Number(_) | Value::Bool(_) if wanted == "string" => Some("put it in quotes".to_owned()),
+                    _ => self.described(error, &[]),
+                };
+                one(Code::WrongType, format!("{name} is {found}; it must be {}", with_article(&wanted)), hint)
+            }
+            ValidationErrorKind::Enum { options } => {
+                let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let hint = error.instance().as_str().and_then(|text| did_you_mean(text, options.iter().copied()));
+                one(Code::InvalidValue, format!("{name} must be one of {}", options.join(", ")), hint)
+            }
+            ValidationErrorKind::Constant { expected_value } => {
+                one(Code::InvalidValue, format!("{name} must be {expected_value}"), self.described(error, &[]))
+            }
+            ValidationErrorKind::MinProperties { .. } => {
+                one(Code::MissingKey, format!("{name} is empty"), self.described(error, &[]))
+            }
+            ValidationErrorKind::Pattern { .. } => {
+                one(Code::InvalidValue, format!("{name} is not of the form it must have"), self.described(error, &[]))
+            }
+            ValidationErrorKind::PropertyNames { .. } => {
+                one(Code::InvalidValue, format!("a name under {name} is not of the form it must have"), None)
+            }
+            _ => one(Code::InvalidValue, format!("{name}: {}", error.masked()), self.described(error, &[])),
         }
     }
-    faults
-}
 
-fn explain(error: &ValidationError<'_>) -> Vec<ShapeFault> {
-    let pointer = Pointer::parse(error.instance_path().as_str()).unwrap_or_default();
-    let name = match pointer.segments().last() {
-        Some(last) if last.bytes().all(|b| b.is_ascii_digit()) => "this entry".to_owned(),
-        Some(last) => format!("`{last}`"),
-        None => "a rule file".to_owned(),
-    };
-    let one = |code, message: String, hint: Option<String>| {
-        vec![ShapeFault { pointer: pointer.clone(), on_key: false, code, message, hint }]
-    };
-    match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let known = known_keys(error);
-            let unknown = |key: &String| ShapeFault {
-                pointer: pointer.child(key.as_str()),
-                on_key: true,
-                code: Code::UnknownKey,
-                message: format!("the format has no key `{key}` here"),
-                hint: did_you_mean(key, known.iter().map(String::as_str))
-                    .or_else(|| Some(format!("keys here are {}", known.join(", ")))),
-            };
-            unexpected.iter().map(unknown).collect()
-        }
-        ValidationErrorKind::Required { property } => {
-            let key = property.as_str().unwrap_or_default();
-            let hint = described(error, &["properties", key]);
-            let message = if pointer.is_root() {
-                format!("the file lacks the key `{key}`")
-            } else {
-                format!("{name} lacks the key `{key}`")
-            };
-            vec![ShapeFault { pointer: pointer.clone(), on_key: true, code: Code::MissingKey, message, hint }]
-        }
-        ValidationErrorKind::Type { kind } => {
-            let found = type_name(error.instance());
-            let wanted = match kind {
-                TypeKind::Single(kind) => kind.to_string(),
-                TypeKind::Multiple(kinds) => kinds.into_iter().map(|k| k.to_string()).collect::<Vec<_>>().join(" or "),
-            };
-            let hint = match error.instance().as_ref() {
-                Value::Number(_) | Value::Bool(_) if wanted == "string" => Some("put it in quotes".to_owned()),
-                _ => described(error, &[]),
-            };
-            one(Code::WrongType, format!("{name} is {found}; it must be {}", with_article(&wanted)), hint)
-        }
-        ValidationErrorKind::Enum { options } => {
-            let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let hint = error.instance().as_str().and_then(|text| did_you_mean(text, options.iter().copied()));
-            one(Code::InvalidValue, format!("{name} must be one of {}", options.join(", ")), hint)
-        }
-        ValidationErrorKind::Constant { expected_value } => {
-            one(Code::InvalidValue, format!("{name} must be {expected_value}"), described(error, &[]))
-        }
-        ValidationErrorKind::MinProperties { .. } => {
-            one(Code::MissingKey, format!("{name} is empty"), described(error, &[]))
-        }
-        ValidationErrorKind::Pattern { .. } => {
-            one(Code::InvalidValue, format!("{name} is not of the form it must have"), described(error, &[]))
-        }
-        ValidationErrorKind::PropertyNames { .. } => {
-            one(Code::InvalidValue, format!("a name under {name} is not of the form it must have"), None)
-        }
-        _ => one(Code::InvalidValue, format!("{name}: {}", error.masked()), described(error, &[])),
+    /// The schema object whose keyword failed.
+    fn failed_schema(&self, error: &ValidationError<'_>) -> Option<&Value> {
+        let path = error.schema_path().as_str();
+        let parent = &path[..path.rfind('/')?];
+        self.schema.pointer(parent)
     }
-}
 
-/// The schema object whose keyword failed.
-fn failed_schema(error: &ValidationError<'_>) -> Option<&'static Value> {
-    let path = error.schema_path().as_str();
-    let parent = &path[..path.rfind('/')?];
-    FORMAT.0.pointer(parent)
-}
+    fn known_keys(&self, error: &ValidationError<'_>) -> Vec<String> {
+        let properties = self.failed_schema(error).and_then(|schema| schema["properties"].as_object());
+        properties.into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    }
 
-fn known_keys(error: &ValidationError<'_>) -> Vec<String> {
-    let properties = failed_schema(error).and_then(|schema| schema["properties"].as_object());
-    properties.into_iter().flatten().map(|(key, _)| key.clone()).collect()
-}
-
-/// The schema's own words on what stands there, `$ref`s inside this file followed.
-fn described(error: &ValidationError<'_>, path: &[&str]) -> Option<String> {
-    let schema = path.iter().try_fold(failed_schema(error)?, |schema, key| schema.get(key))?;
-    let schema = match schema["$ref"].as_str() {
-        Some(reference) if schema.get("description").is_none() => FORMAT.0.pointer(reference.strip_prefix('#')?)?,
-        _ => schema,
-    };
-    schema["description"].as_str().map(str::to_owned)
+    /// The schema's own words on what stands there, `$ref`s inside this file followed.
+    fn described(&self, error: &ValidationError<'_>, path: &[&str]) -> Option<String> {
+        let schema = path.iter().try_fold(self.failed_schema(error)?, |schema, key| schema.get(key))?;
+        let schema = match schema["$ref"].as_str() {
+            Some(reference) if schema.get("description").is_none() => {
+                self.schema.pointer(reference.strip_prefix('#')?)?
+            }
+            _ => schema,
+        };
+        schema["description"].as_str().map(str::to_owned)
+    }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -176,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_schema_is_good_and_so_is_a_good_file() {
-        assert!(jsonschema::draft202012::meta::is_valid(&FORMAT.0));
+        assert!(jsonschema::draft202012::meta::is_valid(&FORMAT.schema));
         assert_eq!(messages(&contract(&json!({}))), Vec::<String>::new());
     }
 
@@ -193,7 +216,7 @@ mod tests {
                 object.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}")));
             }
         }
-        walk(&FORMAT.0, "");
+        walk(&FORMAT.schema, "");
     }
 
     #[test]

@@ -1,11 +1,416 @@
-//! The dead-letter document as people see it.
+//! The DLQ document: everything an owner needs to understand a quarantined event, and a replay needs to repeat it exactly.
+//!
+//! ```json
+//! {"schema": "meshgate.dlq/v1", "id": "…", "quarantinedAt": "…",
+//!  "domain": "…", "contract": "…", "version": "…", "revision": "…",
+//!  "violations": [{"rule": "…", "kind": "…", "pointer": "…", "dimension": "…", "severity": "…", "mode": "…", "message": "…"}],
+//!  "source": {"stream": "…", "position": "…", "arrivedAt": "…", "partitionKey": "…", "explicitHashKey": "…"},
+//!  "private": [{"path": "/data/email", "mask": "hash"}],
+//!  "payload": {"encoding": "json", "bytes": 42, "json": {…}}}
+//! ```
+//!
+//! `payload.encoding` is one of
+//! * `json`: the original bytes stand verbatim in `json`; white space around them in `before` and `after`;
+//! * `base64`: the original bytes, where they are not well-formed JSON or hold characters that SQS refuses;
+//! * `masked`: a re-serialised copy with private fields masked (`dlqPayload: masked`); it cannot be replayed;
+//! * `withheld`: nothing but size and SHA-256, where the masked copy is all that may be kept and the bytes cannot be masked.
+//!
+//! `private` is `"all"` when private fields may be anywhere, since the event could not be understood.
 
-/// The document cannot be shown: it is not one that a gate wrote.
-#[derive(Debug, thiserror::Error)]
-#[error("the document is not one that a gate of this version wrote: {0}")]
-pub struct DisplayFault(#[from] serde_json::Error);
+use std::fmt::Write as _;
 
-/// The document, indented, for a person to read.
-pub fn for_display(body: &str) -> Result<String, DisplayFault> {
-    Ok(serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(body)?)?)
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::model::{Judgement, Record, Timestamp};
+use crate::rule::mask::{Mask, MaskSpec};
+
+/// The document's `schema`: bumped when a reader of the old form would misread the new one.
+pub const SCHEMA: &str = "meshgate.dlq/v1";
+
+/// What is private in an event, and what may be kept of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Privacy<'a> {
+    pub fields: PrivateFields<'a>,
+    /// `dlqPayload: masked`: private values may not be stored, not even in the DLQ.
+    pub keep_masked_only: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum PrivateFields<'a> {
+    /// These, by pointers into the whole event. May be none.
+    Known(&'a [Mask]),
+    /// Some, but the event cannot be matched to a contract that says where.
+    Anywhere,
+}
+
+/// Builds the document of one quarantined record. `event` is the parsed event, where it parsed.
+pub fn build(
+    id: &str,
+    quarantined: Timestamp,
+    record: &Record,
+    event: Option<&Value>,
+    judgement: &Judgement,
+    privacy: Privacy<'_>,
+) -> String {
+    let mut out = String::with_capacity(record.data.len() + 1_024);
+    let stamp = &judgement.stamp;
+    let _ = write!(out, "{{\"schema\":\"{SCHEMA}\",\"id\":{},\"quarantinedAt\":\"{quarantined}\"", quoted(id));
+    let _ = write!(out, ",\"domain\":{},\"contract\":{}", quoted(&stamp.domain), quoted(&stamp.contract));
+    if let Some(version) = &stamp.version {
+        let _ = write!(out, ",\"version\":{}", quoted(version));
+    }
+    let _ = write!(out, ",\"revision\":{}", quoted(&stamp.revision));
+    let violations = serde_json::to_string(&judgement.violations).unwrap_or_else(|_| "[]".into());
+    let _ = write!(out, ",\"violations\":{},\"private\":{}", escaped_for_sqs(&violations), private(privacy.fields));
+    let mut source = source(record);
+    if !privacy.keep_masked_only {
+        let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
+        out.push_str(",\"payload\":");
+        write_original(&mut out, &record.data, event.is_some());
+    } else if let (PrivateFields::Known(masks), Some(event)) = (privacy.fields, event) {
+        let masked = masked(event, masks);
+        mask_partition_key(&mut source, event, &masked);
+        let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
+        let copy = escaped_for_sqs(&masked.to_string());
+        let _ = write!(out, ",\"payload\":{{\"encoding\":\"masked\",\"bytes\":{},\"json\":{copy}}}", record.data.len());
+    } else {
+        let digest = Sha256::digest(&record.data);
+        let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
+        let _ = write!(out, ",\"payload\":{{\"encoding\":\"withheld\",\"bytes\":{}", record.data.len());
+        let _ = write!(out, ",\"sha256\":\"{digest:x}\"}}");
+    }
+    out.push('}');
+    out
+}
+
+fn masked(event: &Value, masks: &[Mask]) -> Value {
+    let mut copy = event.clone();
+    for mask in masks {
+        mask.apply(&mut copy);
+    }
+    copy
+}
+
+/// Producers like to partition by a customer's e-mail address. Where the partition key is the value of a private field,
+/// it is masked like the field.
+fn mask_partition_key(source: &mut Value, event: &Value, masked: &Value) {
+    fn counterpart<'a>(event: &Value, masked: &'a Value, key: &str) -> Option<&'a Value> {
+        match (event, masked) {
+            (Value::Object(a), Value::Object(b)) => a.iter().find_map(|(k, v)| counterpart(v, b.get(k)?, key)),
+            (Value::Array(a), Value::Array(b)) => a.iter().zip(b).find_map(|(a, b)| counterpart(a, b, key)),
+            (value, mask) => {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                (text == key && value != mask).then_some(mask)
+            }
+        }
+    }
+    let mask = source["partitionKey"].as_str().and_then(|key| counterpart(event, masked, key)).cloned();
+    if let Some(mask) = mask {
+        source["partitionKey"] = mask;
+    }
+}
+
+fn source(record: &Record) -> Value {
+    let mut source = serde_json::json!({
+        "stream": &*record.stream,
+        "position": record.position,
+        "arrivedAt": record.arrived.to_string(),
+    });
+    if let Some(key) = &record.partition_key {
+        source["partitionKey"] = key.as_str().into();
+    }
+    if let Some(key) = &record.explicit_hash_key {
+        source["explicitHashKey"] = key.as_str().into();
+    }
+    source
+}
+
+fn private(fields: PrivateFields<'_>) -> Value {
+    match fields {
+        PrivateFields::Anywhere => "all".into(),
+        PrivateFields::Known(masks) => {
+            masks.iter().filter_map(|mask| serde_json::to_value(mask.to_spec()).ok()).collect()
+        }
+    }
+}
+
+fn write_original(out: &mut String, data: &[u8], well_formed: bool) {
+    match std::str::from_utf8(data).ok().filter(|text| well_formed && text.chars().all(sqs_accepts)) {
+        Some(text) => {
+            let json = text.trim_matches([' ', '\t', '\r', '\n']);
+            let start = text.len() - text.trim_start_matches([' ', '\t', '\r', '\n']).len();
+            let (before, after) = (&text[..start], &text[start + json.len()..]);
+            let _ = write!(out, "{{\"encoding\":\"json\",\"bytes\":{}", data.len());
+            if !before.is_empty() {
+                let _ = write!(out, ",\"before\":{}", quoted(before));
+            }
+            if !after.is_empty() {
+                let _ = write!(out, ",\"after\":{}", quoted(after));
+            }
+            let _ = write!(out, ",\"json\":{json}}}");
+        }
+        None => {
+            let _ = write!(out, "{{\"encoding\":\"base64\",\"bytes\":{},\"base64\":\"", data.len());
+            BASE64.encode_string(data, out);
+            out.push_str("\"}");
+        }
+    }
+}
+
+/// A JSON string whose characters SQS accepts.
+fn quoted(text: &str) -> String {
+    escaped_for_sqs(&Value::from(text).to_string())
+}
+
+/// The characters of an SQS message body: `#x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF`
+/// (Amazon SQS API reference, `SendMessage`).
+fn sqs_accepts(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
+}
+
+/// JSON text with the two characters that JSON allows raw and SQS does not, U+FFFE and U+FFFF, written as escapes.
+fn escaped_for_sqs(json: &str) -> String {
+    if json.chars().all(sqs_accepts) {
+        return json.to_owned();
+    }
+    json.chars().fold(String::with_capacity(json.len() + 16), |mut out, c| {
+        match sqs_accepts(c) {
+            true => out.push(c),
+            false => drop(write!(out, "\\u{:04x}", u32::from(c))),
+        }
+        out
+    })
+}
+
+/// Why a document could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentFault {
+    #[error(
+        "this is not a DLQ document of form {SCHEMA}: {0}; it was written by something else, or by a newer meshgate"
+    )]
+    Unreadable(String),
+    #[error(
+        "the payload was stored {0} (dlqPayload: masked), so the original bytes no longer exist and cannot be replayed"
+    )]
+    NotOriginal(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Written<'a> {
+    schema: &'a str,
+    #[serde(borrow)]
+    payload: WrittenPayload<'a>,
+}
+
+#[derive(Deserialize)]
+struct WrittenPayload<'a> {
+    encoding: &'a str,
+    #[serde(default)]
+    before: String,
+    #[serde(default)]
+    after: String,
+    #[serde(borrow)]
+    json: Option<&'a RawValue>,
+    base64: Option<&'a str>,
+}
+
+/// The original bytes, exactly as the producer wrote them.
+pub fn original(body: &str) -> Result<Vec<u8>, DocumentFault> {
+    let unreadable = |why: &str| DocumentFault::Unreadable(why.to_owned());
+    let written: Written = serde_json::from_str(body).map_err(|e| unreadable(&masked_parse_error(&e)))?;
+    if written.schema != SCHEMA {
+        return Err(unreadable("its schema is another one"));
+    }
+    let payload = written.payload;
+    match (payload.encoding, payload.json, payload.base64) {
+        ("json", Some(json), _) => Ok([&payload.before, json.get(), &payload.after].concat().into_bytes()),
+        ("base64", _, Some(text)) => BASE64.decode(text).map_err(|_| unreadable("its base64 is damaged")),
+        ("masked", ..) => Err(DocumentFault::NotOriginal("masked")),
+        ("withheld", ..) => Err(DocumentFault::NotOriginal("withheld")),
+        _ => Err(unreadable("its payload has no known encoding")),
+    }
+}
+
+/// The document as a person may see it: indented, private fields masked, a payload that may hold private values anywhere
+/// replaced by its size.
+pub fn for_display(body: &str) -> Result<String, DocumentFault> {
+    let mut document: Value =
+        serde_json::from_str(body).map_err(|e| DocumentFault::Unreadable(masked_parse_error(&e)))?;
+    if document["schema"] != SCHEMA {
+        return Err(DocumentFault::Unreadable("its schema is another one".into()));
+    }
+    let masks = match &document["private"] {
+        Value::Array(fields) => Some(fields.iter().map(written_mask).collect::<Result<Vec<_>, _>>()?),
+        _ => None,
+    };
+    match masks {
+        Some(masks) if document["payload"]["encoding"] == "json" => {
+            let event = document["payload"]["json"].take();
+            let masked = masked(&event, &masks);
+            mask_partition_key(&mut document["source"], &event, &masked);
+            document["payload"]["json"] = masked;
+        }
+        // Nothing is private, or it was masked before it was stored.
+        Some(masks) if masks.is_empty() || document["payload"]["encoding"] != "base64" => {}
+        _ => {
+            document["payload"] = serde_json::json!({
+                "encoding": "withheld",
+                "bytes": document["payload"]["bytes"],
+                "note": "not shown: the event has private fields that cannot be masked in these bytes",
+            });
+        }
+    }
+    Ok(format!("{document:#}"))
+}
+
+fn written_mask(written: &Value) -> Result<Mask, DocumentFault> {
+    let damaged = || DocumentFault::Unreadable("what it says of its private fields is damaged".into());
+    let spec = MaskSpec::deserialize(written).map_err(|_| damaged())?;
+    Mask::compile(&spec).map_err(|_| damaged())
+}
+
+/// serde_json's message without the values it may quote.
+fn masked_parse_error(error: &serde_json::Error) -> String {
+    format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column()).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use expect_test::expect;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::json;
+    use crate::model::{Dimension, Mode, Severity, Stamp, Verdict, Violation, ViolationKind};
+    use crate::rule::mask::MaskMethod;
+
+    fn record(data: &[u8]) -> Record {
+        Record {
+            data: Bytes::copy_from_slice(data),
+            partition_key: Some("ann@example.org".into()),
+            explicit_hash_key: None,
+            stream: "customers-events".into(),
+            position: "2b5356b6/3".into(),
+            arrived: Timestamp::from_millis(1_795_000_000_000),
+            sequence_for_ordering: None,
+        }
+    }
+
+    fn judgement() -> Judgement {
+        Judgement {
+            verdict: Verdict::Quarantine,
+            violations: vec![Violation {
+                rule: "created_not_in_future".into(),
+                kind: ViolationKind::Rule,
+                pointer: "/data".into(),
+                dimension: Some(Dimension::Accuracy),
+                severity: Severity::Error,
+                mode: Mode::Enforce,
+                message: "createdAt is in the future".into(),
+            }],
+            stamp: Stamp {
+                domain: "customers".into(),
+                contract: "customer.created".into(),
+                version: Some("1.2.0".into()),
+                revision: "4f2a9c1".into(),
+            },
+            refuse: false,
+        }
+    }
+
+    fn email() -> Vec<Mask> {
+        let spec = MaskSpec { path: "/data/email".into(), classification: None, mask: MaskMethod::Hash };
+        vec![Mask::compile(&spec).unwrap()]
+    }
+
+    fn document(data: &[u8], fields: PrivateFields<'_>, keep_masked_only: bool) -> String {
+        let event = json::parse(data).ok();
+        let privacy = Privacy { fields, keep_masked_only };
+        build(
+            "0001-id",
+            Timestamp::from_millis(1_795_000_001_000),
+            &record(data),
+            event.as_ref(),
+            &judgement(),
+            privacy,
+        )
+    }
+
+    const EVENT: &[u8] = b"{\"id\":\"e1\",  \"data\":{\"email\":\"ann@example.org\",\"n\":1.10}}\n";
+
+    #[test]
+    fn the_document_is_self_contained_and_keeps_the_bytes() {
+        let document = document(EVENT, PrivateFields::Known(&email()), false);
+        expect_test::expect_file!["../../tests/golden/dlq-document.json"].assert_eq(&document);
+        assert_eq!(original(&document).unwrap(), EVENT);
+    }
+
+    #[test]
+    fn people_see_private_fields_masked_the_partition_key_too() {
+        let shown = for_display(&document(EVENT, PrivateFields::Known(&email()), false)).unwrap();
+        expect_test::expect_file!["../../tests/golden/dlq-document-shown.json"].assert_eq(&shown);
+        assert!(!shown.contains("ann@"));
+    }
+
+    #[test]
+    fn a_masked_domain_stores_no_private_value_anywhere() {
+        let stored = document(EVENT, PrivateFields::Known(&email()), true);
+        assert!(!stored.contains("ann@"), "{stored}");
+        expect![[r#"
+            the payload was stored masked (dlqPayload: masked), so the original bytes no longer exist and cannot be replayed"#]]
+        .assert_eq(&format!("\n{}", original(&stored).unwrap_err()).trim_start_matches('\n').to_owned());
+    }
+
+    #[test]
+    fn what_cannot_be_masked_is_withheld() {
+        let broken = &b"{\"email\":\"ann@example.org\""[..];
+        let stored = document(broken, PrivateFields::Anywhere, true);
+        assert!(original(&stored).is_err());
+        assert!(!stored.contains("\"email\""), "{stored}");
+        let kept = document(broken, PrivateFields::Anywhere, false);
+        assert_eq!(original(&kept).unwrap(), broken);
+        let shown = for_display(&kept).unwrap();
+        assert!(shown.contains("withheld") && !shown.contains("base64"), "{shown}");
+    }
+
+    #[test]
+    fn a_private_event_in_base64_is_not_shown() {
+        let event = "{\"data\":{\"email\":\"a\u{FFFF}b\"}}".as_bytes();
+        let kept = document(event, PrivateFields::Known(&email()), false);
+        assert_eq!(original(&kept).unwrap(), event);
+        assert!(!for_display(&kept).unwrap().contains("base64"));
+    }
+
+    #[test]
+    fn other_json_is_refused_with_a_reason() {
+        for body in ["", "{}", "[]", "{\"schema\":\"meshgate.dlq/v2\",\"payload\":{\"encoding\":\"json\",\"json\":1}}"]
+        {
+            assert!(matches!(original(body), Err(DocumentFault::Unreadable(_))), "{body}");
+            assert!(matches!(for_display(body), Err(DocumentFault::Unreadable(_))), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_exactly_and_fit_sqs(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let document = document(&data, PrivateFields::Known(&[]), false);
+            prop_assert_eq!(original(&document).unwrap(), data);
+            prop_assert!(document.chars().all(sqs_accepts));
+        }
+
+        #[test]
+        fn any_json_comes_back_exactly_and_fits_sqs(text in ".*", before in "[ \t\r\n]*", after in "[ \t\r\n]*") {
+            let data = format!("{before}{}{after}", serde_json::json!({"k": text}));
+            let document = document(data.as_bytes(), PrivateFields::Known(&[]), false);
+            prop_assert_eq!(original(&document).unwrap(), data.as_bytes());
+            prop_assert!(document.chars().all(sqs_accepts));
+            prop_assert!(json::check(document.as_bytes()).is_ok());
+        }
+    }
 }

@@ -1,1 +1,170 @@
+//! One record in, one verdict out: decode, route, judge, stamp.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::contract::{Contract, ContractSet, DlqPayload, Domain, Routed, UnknownType};
+use crate::decode::json;
+use crate::gate::document::{self, Privacy, PrivateFields};
+use crate::model::{
+    DeadLetter, Judgement, Mode, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
+};
+use crate::rule::RecordFacts;
+use crate::rule::pointer::Pointer;
+
+/// What the stream and its route say, beyond the contracts.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The largest record the mesh stream takes: data and partition key, bytes.
+    pub record_bytes_max: usize,
+    /// The route's own pointer to the event's type, where it has one.
+    pub type_pointer: Option<&'a Pointer>,
+}
+
+/// A record with its verdict, and what the DLQ document needs to know of how it came about.
+pub struct Judged<'a> {
+    pub judgement: Judgement,
+    contract: Option<&'a Arc<Contract>>,
+    domain: Option<&'a Arc<Domain>>,
+    event: Option<Value>,
+}
+
+/// Judges a record by the contract its stream and type lead to.
+pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: Timestamp) -> Judged<'a> {
+    let size = record.data.len() + record.partition_key.as_deref().map_or(0, str::len);
+    if size > terms.record_bytes_max {
+        let message = format!(
+            "the record is {size} bytes with its partition key; its stream takes {} bytes",
+            terms.record_bytes_max
+        );
+        return refused(set, record, None, violation("too_large", ViolationKind::TooLarge, message));
+    }
+    let event = match json::parse(&record.data) {
+        Ok(event) => event,
+        Err(malformed) => {
+            let message = format!("not well-formed JSON: {malformed}");
+            return refused(set, record, None, violation("malformed", ViolationKind::Malformed, message));
+        }
+    };
+    match set.route(&record.stream, &event, terms.type_pointer) {
+        Routed::Contract(contract) => {
+            let judgement = by_contract(contract, &event, record, now);
+            let domain = set.domain(&contract.domain);
+            Judged { judgement, contract: Some(contract), domain, event: Some(event) }
+        }
+        Routed::Unknown { domain, action } => {
+            let message = "no contract on this stream knows this type of event";
+            let unknown = violation("unknown_type", ViolationKind::UnknownType, message.into());
+            let mut judged = refused(set, record, Some(event), unknown);
+            judged.domain = domain;
+            judged.judgement.stamp = stamp(domain);
+            judged.judgement.refuse = action == UnknownType::Refuse;
+            if action == UnknownType::Forward {
+                judged.judgement.verdict = Verdict::Forward;
+                judged.judgement.violations[0].severity = Severity::Warning;
+            }
+            judged
+        }
+    }
+}
+
+/// Judges one event against a contract chosen by name, whatever its stream and type.
+pub fn judge_against(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Judgement {
+    match json::parse(&record.data) {
+        Ok(event) => by_contract(contract, &event, record, now),
+        Err(malformed) => Judgement {
+            verdict: Verdict::Quarantine,
+            violations: vec![violation(
+                "malformed",
+                ViolationKind::Malformed,
+                format!("not well-formed JSON: {malformed}"),
+            )],
+            stamp: stamp_of(contract),
+            refuse: false,
+        },
+    }
+}
+
+fn by_contract(contract: &Arc<Contract>, event: &Value, record: &Record, now: Timestamp) -> Judgement {
+    let facts = RecordFacts {
+        stream: &record.stream,
+        partition_key: record.partition_key.as_deref(),
+        explicit_hash_key: record.explicit_hash_key.as_deref(),
+        arrived: record.arrived,
+        size: record.data.len(),
+    };
+    let (verdict, violations) = contract.judge(event, &facts, now);
+    Judgement { verdict, violations, stamp: stamp_of(contract), refuse: false }
+}
+
+fn refused<'a>(set: &'a ContractSet, record: &Record, event: Option<Value>, violation: Violation) -> Judged<'a> {
+    let domain = set.domain_of(&record.stream);
+    let judgement =
+        Judgement { verdict: Verdict::Quarantine, violations: vec![violation], stamp: stamp(domain), refuse: false };
+    Judged { judgement, contract: None, domain, event }
+}
+
+fn violation(rule: &str, kind: ViolationKind, message: String) -> Violation {
+    Violation {
+        rule: rule.into(),
+        kind,
+        pointer: String::new(),
+        dimension: Some(crate::model::Dimension::Conformity),
+        severity: Severity::Error,
+        mode: Mode::Enforce,
+        message,
+    }
+}
+
+fn stamp_of(contract: &Contract) -> Stamp {
+    Stamp {
+        domain: Arc::clone(&contract.domain),
+        contract: Arc::clone(&contract.name),
+        version: Some(Arc::clone(&contract.version)),
+        revision: Arc::clone(&contract.revision),
+    }
+}
+
+/// The stamp of an event that no contract took.
+fn stamp(domain: Option<&Arc<Domain>>) -> Stamp {
+    Stamp {
+        domain: domain.map_or_else(|| "unknown".into(), |d| Arc::clone(&d.name)),
+        contract: "unknown".into(),
+        version: None,
+        revision: domain.map_or_else(|| "unknown".into(), |d| Arc::clone(&d.revision)),
+    }
+}
+
+impl Judged<'_> {
+    /// The domain's own queue, where it names one.
+    pub fn queue(&self) -> Option<&Arc<str>> {
+        self.domain.and_then(|d| d.dlq.as_ref())
+    }
+
+    /// The dead letter of a quarantined record. `id` is unique.
+    pub fn dead_letter(&self, id: String, record: &Record, now: Timestamp) -> DeadLetter {
+        let first = self.judgement.enforced().min_by_key(|v| Reverse(v.severity)).or(self.judgement.violations.first());
+        let body = document::build(&id, now, record, self.event.as_ref(), &self.judgement, self.privacy());
+        DeadLetter {
+            id,
+            body,
+            quarantined: now,
+            stream: Arc::clone(&record.stream),
+            domain: Arc::clone(&self.judgement.stamp.domain),
+            contract: Arc::clone(&self.judgement.stamp.contract),
+            rule: first.map_or_else(|| "unknown".into(), |v| Arc::clone(&v.rule)),
+            kind: first.map_or("unknown", |v| v.kind.as_str()),
+        }
+    }
+
+    fn privacy(&self) -> Privacy<'_> {
+        let fields = match (self.contract, self.domain) {
+            (Some(contract), _) => PrivateFields::Known(contract.private()),
+            (None, Some(domain)) if domain.has_private_fields() => PrivateFields::Anywhere,
+            _ => PrivateFields::Known(&[]),
+        };
+        Privacy { fields, keep_masked_only: self.domain.is_some_and(|d| d.dlq_payload == DlqPayload::Masked) }
+    }
+}

@@ -1,3 +1,22 @@
-//! (filled in by its first commit)
+//! Wires sources through the gate to sinks: the shell's own thin logic.
+//!
+//! [`Gate`] answers what sources ask ([`crate::port::Intake`]); [`rules::Rules`] holds the contract set in force and
+//! reloads it; [`streams::Streams`] remembers what the mesh streams look like; [`deliver`] drives sinks until each entry is
+//! settled or given up; [`serve`] starts everything and stops it in order.
 
 pub mod deliver;
+mod gate;
+pub mod pipe;
+pub mod rules;
+pub mod serve;
+mod streams;
+
+pub use gate::{Gate, GateOptions};
+
+use crate::model::Timestamp;
+
+/// The wall clock, the only one in the crate: everything else is told the time.
+pub fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}

@@ -67,11 +67,11 @@ pub struct FieldCheck {
 #[derive(Debug, Clone)]
 enum Metric {
     /// Fails for null and for nothing there.
-    NullValues,
+    Null,
     /// Fails for these too.
-    MissingValues(Vec<Scalar>),
+    Missing(Vec<Scalar>),
     /// Fails for what does not meet all that is given. Null and absent values pass: they are missing, not invalid.
-    InvalidValues(Validity),
+    Invalid(Validity),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -99,13 +99,13 @@ impl FieldCheck {
         let metric = match spec.metric.as_str() {
             "nullValues" => {
                 arguments.known(&[])?;
-                Metric::NullValues
+                Metric::Null
             }
             "missingValues" => {
                 arguments.known(&["missingValues"])?;
-                Metric::MissingValues(arguments.scalars("missingValues")?.unwrap_or_default())
+                Metric::Missing(arguments.scalars("missingValues")?.unwrap_or_default())
             }
-            "invalidValues" => Metric::InvalidValues(validity(arguments, lists)?),
+            "invalidValues" => Metric::Invalid(validity(arguments, lists)?),
             other => return Err(unknown_metric(other)),
         };
         Ok(Self { path, metric, message: spec.message.clone() })
@@ -130,12 +130,12 @@ impl Metric {
     /// What is wrong with the value, without naming it.
     fn problem(&self, value: Option<&Value>) -> Option<String> {
         match (self, value) {
-            (Self::InvalidValues(_), None | Some(Value::Null)) => None,
-            (Self::InvalidValues(validity), Some(value)) => validity.problem(value),
-            (Self::NullValues | Self::MissingValues(_), None) => Some("is missing".to_owned()),
-            (Self::NullValues | Self::MissingValues(_), Some(Value::Null)) => Some("is null".to_owned()),
-            (Self::NullValues, Some(_)) => None,
-            (Self::MissingValues(missing), Some(value)) => {
+            (Self::Invalid(_), None | Some(Value::Null)) => None,
+            (Self::Invalid(validity), Some(value)) => validity.problem(value),
+            (Self::Null | Self::Missing(_), None) => Some("is missing".to_owned()),
+            (Self::Null | Self::Missing(_), Some(Value::Null)) => Some("is null".to_owned()),
+            (Self::Null, Some(_)) => None,
+            (Self::Missing(missing), Some(value)) => {
                 missing.iter().any(|m| m.means(value)).then(|| "holds a value that stands for a missing one".to_owned())
             }
         }

@@ -58,6 +58,11 @@ impl Mask {
         &self.path
     }
 
+    /// As it would be written, so that a document can carry its own masks.
+    pub fn to_spec(&self) -> MaskSpec {
+        MaskSpec { path: self.path.to_string(), classification: None, mask: self.method }
+    }
+
     /// Masks every value at the path, whatever its type: an object or array is masked as a whole. An absent path is left
     /// alone. Masking twice shows no more than masking once.
     pub fn apply(&self, payload: &mut Value) {

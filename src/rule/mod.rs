@@ -5,6 +5,7 @@
 //! * [`expr`]: a business rule, CEL.
 //! * [`reference`]: lists of known values that fields are checked against.
 //! * [`mask`]: what may not be shown of an event.
+//! * [`number_types`]: what the schema calls a payload's numbers.
 //! * [`pointer`]: where in an event something is.
 //!
 //! Compiling is where a rule is refused: whatever would be unbounded, unknown or meaningless is a fault of the rule file,
@@ -15,6 +16,7 @@ pub mod expr;
 pub mod field;
 pub mod mask;
 mod number;
+pub mod number_types;
 pub mod pointer;
 pub mod reference;
 pub mod schema;

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
-use crate::model::{Placement, Record, Trouble, Unsettled};
-use crate::port::{BoxFuture, CallLimits, MeshSink};
+use crate::model::{
+    DeadLetter, HashKey, HashKeyRange, Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble,
+    Unsettled,
+};
+use crate::port::{BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, MeshSink, StreamReader};
 
 /// What one call takes: the source's own batches.
 const ENTRIES: usize = 500;
@@ -97,6 +100,59 @@ impl<W: AsyncWrite + Unpin + Send> MeshSink for PipeSink<W> {
     }
 }
 
+impl<W: AsyncWrite + Unpin + Send> Catalog for PipeSink<W> {
+    fn list_streams<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, CatalogError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// A pipe passes for any stream, with one shard and the widest record limit that Kinesis has.
+    fn describe<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
+        let shard = Shard {
+            id: Arc::clone(&self.shard),
+            parent: None,
+            adjacent_parent: None,
+            range: HashKeyRange { start: HashKey(0), end: HashKey(u128::MAX) },
+            starting_sequence_number: "0".into(),
+            ending_sequence_number: None,
+        };
+        let description = StreamDescription {
+            name: stream.to_owned(),
+            arn: String::new(),
+            status: "ACTIVE".into(),
+            mode: StreamMode::Provisioned,
+            retention_hours: 0,
+            created: Timestamp::default(),
+            encryption: "NONE".into(),
+            key_id: None,
+            consumer_count: 0,
+            max_record_size_kib: 10_240,
+            shards: vec![shard],
+        };
+        Box::pin(async { Ok(description) })
+    }
+
+    fn reader(&self) -> Option<&dyn StreamReader> {
+        None
+    }
+}
+
+/// A pipe's dead-letter queue is its input: whoever wrote it still has each event, and the verdict line says which it is.
+pub struct Unkept;
+
+impl DeadLetterSink for Unkept {
+    fn call_limits(&self) -> CallLimits {
+        CallLimits { entries: ENTRIES, bytes: usize::MAX }
+    }
+
+    fn size_of(&self, letter: &DeadLetter) -> usize {
+        letter.body.len()
+    }
+
+    fn send<'a>(&'a self, _queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
+        Box::pin(async { vec![Ok(()); letters.len()] })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -105,7 +161,6 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::model::Timestamp;
 
     fn record(data: &'static str) -> Record {
         Record {

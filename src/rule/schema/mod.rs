@@ -22,6 +22,7 @@ use serde_json::Value;
 use self::files::Files;
 use self::prune::Pruned;
 use super::Finding;
+use super::number_types::NumberTypes;
 use super::pointer::Pointer;
 
 /// The largest compiled form of one pattern, in bytes. Enough for some thousand characters of ordinary pattern.
@@ -33,6 +34,7 @@ pub struct Schema {
     validator: Validator,
     /// How deep a payload is looked into for reasons; `usize::MAX` where the schema keeps them few by itself.
     reason_depth: usize,
+    number_types: NumberTypes,
 }
 
 /// Why a schema file is refused.
@@ -80,7 +82,16 @@ impl Schema {
             options.build(document)
         };
         let validator = compiled.map_err(|error| refused(&error, &files))?;
-        Ok(Self { validator, reason_depth: recursion::reason_depth(&files) })
+        let root = (String::new(), String::new());
+        let number_types = NumberTypes::read(root, &|at| recursion::value_at(&files, at), &|document, reference| {
+            recursion::follow(&files, document, reference)
+        });
+        Ok(Self { validator, reason_depth: recursion::reason_depth(&files), number_types })
+    }
+
+    /// What the schema calls the payload's numbers, for expressions to see them so.
+    pub fn number_types(&self) -> &NumberTypes {
+        &self.number_types
     }
 
     /// What is wrong with the payload: up to `limit` findings, none exactly when it is valid. `payload_pointer` says

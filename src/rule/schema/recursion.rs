@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::files::{Files, id_of};
+use crate::rule::number_types::SchemaAt;
 
 /// About how many reasons may be gathered for one payload.
 const REASONS_MAX: f64 = 4096.0;
@@ -35,7 +36,7 @@ fn branching(schema: &Value) -> usize {
 }
 
 /// A place references lead to: a document by its key (empty for the one compiled) and a JSON Pointer into it.
-type Place = (String, String);
+type Place = SchemaAt;
 
 /// Whether following references can lead back to where they started. What cannot be followed counts as leading back.
 fn is_recursive(files: &Files<'_>) -> bool {
@@ -70,7 +71,7 @@ fn is_recursive(files: &Files<'_>) -> bool {
     }
 }
 
-fn value_at<'a>(files: &Files<'a>, (document, pointer): &Place) -> Option<&'a Value> {
+pub(super) fn value_at<'a>(files: &Files<'a>, (document, pointer): &Place) -> Option<&'a Value> {
     let document = if document.is_empty() { files.document } else { files.others.get(document)? };
     document.pointer(pointer)
 }
@@ -94,7 +95,7 @@ fn references(files: &Files<'_>, document: &str, value: &Value, leads: &mut BTre
     }
 }
 
-fn follow(files: &Files<'_>, document: &str, reference: &str) -> Option<Place> {
+pub(super) fn follow(files: &Files<'_>, document: &str, reference: &str) -> Option<Place> {
     let (file, fragment) = reference.split_once('#').unwrap_or((reference, ""));
     if !(fragment.is_empty() || fragment.starts_with('/')) || fragment.contains('%') {
         return None;

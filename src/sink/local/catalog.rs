@@ -38,6 +38,13 @@ impl Catalog for Store {
         Box::pin(async { Ok(self.find(stream)?.describe(self.options.max_record_size_kib)) })
     }
 
+    fn ensure<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
+        Box::pin(async move {
+            self.ensure_stream(stream).await?;
+            self.describe(stream).await
+        })
+    }
+
     fn reader(&self) -> Option<&dyn StreamReader> {
         Some(self)
     }

@@ -77,10 +77,13 @@ pub fn mesh_name(call: &Call<'_>, name: &str) -> Arc<str> {
 
 /// Describes the stream behind `name` under that name.
 async fn describe(call: &Call<'_>, name: &str) -> Result<StreamDescription, Fault> {
-    let mesh = mesh_name(call, name);
-    let mut stream = call.service.catalog.describe(&mesh).await?;
-    if *mesh != *name {
-        if let Some(prefix) = stream.arn.strip_suffix(&*mesh).filter(|prefix| prefix.ends_with('/')) {
+    let covered = call.service.intake.mesh_stream(name);
+    let mesh = covered.as_deref().unwrap_or(name);
+    let catalog = &call.service.catalog;
+    // A producer may describe a stream, or wait for it, before anything is put on it.
+    let mut stream = if covered.is_some() { catalog.ensure(mesh).await } else { catalog.describe(mesh).await }?;
+    if mesh != name {
+        if let Some(prefix) = stream.arn.strip_suffix(mesh).filter(|prefix| prefix.ends_with('/')) {
             stream.arn = format!("{prefix}{name}");
         }
         stream.name = name.to_owned();

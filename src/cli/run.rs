@@ -1,0 +1,149 @@
+//! `meshgate run`: the gate itself.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{FINDINGS, GOOD, TROUBLE, trouble};
+use crate::admin::{self, Admin};
+use crate::config::{self, Config, ConfigError, Overrides};
+use crate::contract::RuleFiles;
+use crate::contract::diagnostic::{self, Diagnostic};
+use crate::metrics::Metrics;
+use crate::pipeline::pipe::{self, PipeOptions};
+use crate::pipeline::rules::Rules;
+use crate::pipeline::serve::{self, StartError, Stopped};
+
+/// How long the store may take to finish its last commits after the drain.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Run the gate: a data port for producers, an admin port for operators.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meshgate run
+  meshgate run --rules ./rules --listen 127.0.0.1:4570 --admin 127.0.0.1:9570
+  MESHGATE_LOG=debug meshgate run --config /etc/meshgate/meshgate.yaml
+  meshgate run --stdin --stream orders-events < events.ndjson > good.ndjson 2> verdicts.ndjson")]
+pub struct RunArgs {
+    /// Settings file; ./meshgate.yaml is read when it is there
+    #[arg(long, env = "MESHGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of rule files [default: ./rules]
+    #[arg(long, env = "MESHGATE_RULES", value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// File of the embedded store [default: ./data/meshgate.db]
+    #[arg(long, env = "MESHGATE_DATA", value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Address of the data port [default: 127.0.0.1:4570]
+    #[arg(long, env = "MESHGATE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin port [default: 127.0.0.1:9570]
+    #[arg(long, env = "MESHGATE_ADMIN", value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// Log filter: error, warn, info, debug, or per module as in RUST_LOG
+    #[arg(long, env = "MESHGATE_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Judge NDJSON from stdin instead of serving ports: good events to stdout byte for byte; exit code 1 when any was refused
+    #[arg(long, requires = "stream")]
+    pub stdin: bool,
+    /// The stream that events on stdin are taken to be written to
+    #[arg(long, requires = "stdin", value_name = "NAME")]
+    pub stream: Option<String>,
+    /// Where verdicts on events from stdin go, as JSON lines [default: stderr]
+    #[arg(long, requires = "stdin", value_name = "FILE")]
+    pub verdicts: Option<PathBuf>,
+}
+
+/// Runs the gate until it is told to stop, or stdin ends.
+pub fn run(args: RunArgs) -> ExitCode {
+    let overrides =
+        Overrides { config: args.config, rules: args.rules, data: args.data, listen: args.listen, admin: args.admin };
+    let config = match config::load(&overrides) {
+        Ok(config) => config,
+        Err(ConfigError::Faulty { path, faults, files }) => {
+            print_faults(&faults, &files, "");
+            return trouble(format_args!("{} has {} fault(s); nothing was started", path.display(), faults.len()));
+        }
+        Err(error) => return trouble(error),
+    };
+    // In a pipe stderr belongs to the verdicts unless they go to a file: only warnings join them there.
+    init_logging(if args.stdin { "warn" } else { &args.log });
+    let metrics = Arc::new(Metrics::new());
+    let rules = match load_rules(&config, &metrics) {
+        Ok(rules) => rules,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return trouble(format_args!("cannot start threads: {error}")),
+    };
+    if let Some(stream) = args.stream {
+        let options = PipeOptions { stream, verdicts: args.verdicts };
+        return match runtime.block_on(pipe::run(&config, rules, metrics, options)) {
+            Ok(report) if report.unsettled > 0 => trouble("some events could not be written; see the messages above"),
+            Ok(report) if report.quarantined > 0 => ExitCode::from(FINDINGS),
+            Ok(_) => ExitCode::from(GOOD),
+            Err(error) => trouble(error),
+        };
+    }
+    let ended = runtime.block_on(serve(&config, rules, metrics, |_, _| serve::told_to_stop()));
+    runtime.shutdown_timeout(CLOSE_WITHIN);
+    match ended {
+        Ok(Stopped::Drained) => ExitCode::from(GOOD),
+        Ok(Stopped::CutOff) => ExitCode::from(TROUBLE),
+        Err(error) => trouble(error),
+    }
+}
+
+/// Serves both ports until what `until` gives resolves, then drains. `until` is told the data and the admin address.
+pub(super) async fn serve<F: Future<Output = ()>>(
+    config: &Config,
+    rules: Arc<Rules>,
+    metrics: Arc<Metrics>,
+    until: impl FnOnce(SocketAddr, SocketAddr) -> F,
+) -> Result<Stopped, StartError> {
+    let admin_port = serve::bind(config.admin).await?;
+    let admin_address = admin_port.local_addr().unwrap_or(config.admin);
+    let serving = serve::start(config, Arc::clone(&rules), Arc::clone(&metrics)).await?;
+    let admin = Admin { phase: serving.phase(), rules, metrics, backend: serving.backend };
+    // Probes and scrapes are answered to the very last: the task ends with the runtime.
+    tokio::spawn(admin::serve(admin_port, Arc::new(admin)));
+    tracing::info!(listen = %serving.listen, admin = %admin_address, backend = serving.backend, "gate is ready");
+    until(serving.listen, admin_address).await;
+    Ok(serving.drain().await)
+}
+
+/// Loads the rules, or says every fault and refuses to start.
+pub(super) fn load_rules(config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<Rules>, ExitCode> {
+    let (rules, loaded) = Rules::load(&config.rules, Arc::clone(metrics)).map_err(trouble)?;
+    print_faults(&loaded.diagnostics, &loaded.files, &format!("{}/", config.rules.display()));
+    if loaded.failed.is_empty() {
+        return Ok(Arc::new(rules));
+    }
+    let domains = loaded.failed.join(", ");
+    Err(trouble(format_args!(
+        "the rules of {domains} do not compile; nothing was started. `meshgate check` shows this too"
+    )))
+}
+
+fn print_faults(faults: &[Diagnostic], files: &RuleFiles, prefix: &str) {
+    eprint!("{}", diagnostic::text(faults, files, prefix, std::io::stderr().is_terminal()));
+}
+
+/// JSON lines on stderr when piped, as collectors want them; readable text on a terminal.
+pub(super) fn init_logging(filter: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        builder.compact().init();
+    } else {
+        builder.json().init();
+    }
+}

@@ -1,0 +1,314 @@
+//! Settings as written in `meshgate.yaml`. Unknown keys, wrong types and values out of range are faults with their place.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Backend, Config, OnQuarantine, Route, Routes};
+use crate::contract::diagnostic::{Code, Diagnostic, Place};
+use crate::contract::shape::{Shape, ShapeFault};
+use crate::contract::yaml;
+use crate::gate::delivery::{Ordering, RetryPolicy};
+use crate::rule::pointer::Pointer;
+use crate::source::listener::Limits;
+
+/// The published schema of the file; it is what [`read`] holds the file against.
+const SCHEMA: &str = include_str!("meshgate.schema.json");
+
+/// Every key of the file. Names carry their unit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Written {
+    rules: PathBuf,
+    data: PathBuf,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    backend: WrittenBackend,
+    local: WrittenLocal,
+    aws: WrittenAws,
+    dlq: String,
+    routes: Vec<WrittenRoute>,
+    limits: WrittenLimits,
+    retry: WrittenRetry,
+    drain_seconds: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WrittenBackend {
+    #[default]
+    Local,
+    Aws,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLocal {
+    shards: u32,
+    streams_max: usize,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenAws {
+    region: Option<String>,
+    kinesis_endpoint: Option<String>,
+    sqs_endpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRoute {
+    source: String,
+    mesh: Option<String>,
+    dlq: Option<String>,
+    #[serde(default)]
+    on_quarantine: OnQuarantine,
+    #[serde(default)]
+    ordering: Ordering,
+    type_pointer: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLimits {
+    connections: usize,
+    records_in_flight: usize,
+    body_mib_in_flight: usize,
+    header_timeout_seconds: u64,
+    idle_timeout_seconds: u64,
+    body_timeout_seconds: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenRetry {
+    attempts: u32,
+    deadline_seconds: u64,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            rules: "rules".into(),
+            data: "data/meshgate.db".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4570)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9570)),
+            backend: WrittenBackend::default(),
+            local: WrittenLocal::default(),
+            aws: WrittenAws::default(),
+            dlq: "meshgate-dlq".into(),
+            routes: Vec::new(),
+            limits: WrittenLimits::default(),
+            retry: WrittenRetry::default(),
+            // Below Kubernetes' default terminationGracePeriodSeconds of 30.
+            drain_seconds: 25,
+        }
+    }
+}
+
+impl Default for WrittenLocal {
+    fn default() -> Self {
+        Self { shards: 4, streams_max: 1_000 }
+    }
+}
+
+impl Default for WrittenLimits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            records_in_flight: 20_000,
+            body_mib_in_flight: 128,
+            header_timeout_seconds: 10,
+            // Above the 60 seconds after which most SDKs drop an idle connection themselves.
+            idle_timeout_seconds: 75,
+            body_timeout_seconds: 30,
+        }
+    }
+}
+
+impl Default for WrittenRetry {
+    /// Given up well before an SDK's own timeout (60 s in botocore), so that producers get a real answer.
+    fn default() -> Self {
+        Self { attempts: 10, deadline_seconds: 20 }
+    }
+}
+
+/// Reads the file's text. `name` is what faults call the file.
+///
+/// # Errors
+/// All faults that can be found, with line and column.
+pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
+    // An empty file, or one of comments only, is all defaults; YAML calls that no document.
+    if text.split(|b| *b == b'\n').all(|line| line.trim_ascii().first().is_none_or(|b| *b == b'#')) {
+        return Ok(Written::default());
+    }
+    let source = String::from_utf8_lossy(text);
+    let place = |span| Place::new(name, &source, span);
+    let document = yaml::parse(text).map_err(|faults| {
+        let told = |f: yaml::YamlFault| Diagnostic::new(place(f.span), Code::Syntax, f.message).with_hint(f.hint);
+        faults.into_iter().map(told).collect::<Vec<_>>()
+    })?;
+    let told = |fault: ShapeFault| {
+        let span = if fault.on_key { document.key_span(&fault.pointer) } else { document.span(&fault.pointer) };
+        Diagnostic::new(place(span), fault.code, fault.message).with_hint(fault.hint)
+    };
+    let faults: Vec<Diagnostic> = Shape::new(SCHEMA).check(&document.value).into_iter().map(told).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let not_an_address = ["listen", "admin"]
+        .into_iter()
+        .filter(|key| document.value[*key].as_str().is_some_and(|text| text.parse::<SocketAddr>().is_err()));
+    let faults: Vec<Diagnostic> = not_an_address
+        .map(|key| {
+            let place = place(document.span(&Pointer::root().child(key)));
+            Diagnostic::new(place, Code::InvalidValue, format!("`{key}` is not an address"))
+                .with_hint("write an IP address and a port, as in 127.0.0.1:4570".to_owned())
+        })
+        .collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let written = Written::deserialize(&document.value)
+        .map_err(|error| vec![Diagnostic::new(Place::of_file(name), Code::InvalidValue, error.to_string())])?;
+    let faults: Vec<Diagnostic> = repeated_sources(&written)
+        .map(|at| {
+            let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
+            let message = "this source has a route already";
+            Diagnostic::new(place(document.span(&pointer)), Code::DuplicateId, message)
+                .with_hint("write one route a source".to_owned())
+        })
+        .collect();
+    if faults.is_empty() { Ok(written) } else { Err(faults) }
+}
+
+fn repeated_sources(written: &Written) -> impl Iterator<Item = usize> {
+    let routes = &written.routes;
+    (0..routes.len()).filter(|at| routes[..*at].iter().any(|other| other.source == routes[*at].source))
+}
+
+impl Written {
+    /// Settings as run. Total: [`read`] refused what has no meaning.
+    pub fn into_config(self) -> Config {
+        let seconds = Duration::from_secs;
+        Config {
+            rules: self.rules,
+            data: self.data,
+            listen: self.listen,
+            admin: self.admin,
+            backend: match self.backend {
+                WrittenBackend::Local => {
+                    Backend::Local { shards: self.local.shards, streams_max: self.local.streams_max }
+                }
+                WrittenBackend::Aws => Backend::Aws {
+                    region: self.aws.region,
+                    kinesis_endpoint: self.aws.kinesis_endpoint,
+                    sqs_endpoint: self.aws.sqs_endpoint,
+                },
+            },
+            dlq: self.dlq.into(),
+            routes: Routes::new(self.routes.into_iter().map(WrittenRoute::into_route)),
+            limits: Limits {
+                connections: self.limits.connections,
+                bodies_bytes: self.limits.body_mib_in_flight * 1024 * 1024,
+                header_time: seconds(self.limits.header_timeout_seconds),
+                idle_time: seconds(self.limits.idle_timeout_seconds),
+                body_time: seconds(self.limits.body_timeout_seconds),
+                drain_time: seconds(self.drain_seconds),
+                ..Limits::default()
+            },
+            records_in_flight_max: self.limits.records_in_flight,
+            retry: RetryPolicy {
+                attempts_max: self.retry.attempts,
+                deadline_ms: self.retry.deadline_seconds * 1_000,
+                ..RetryPolicy::default()
+            },
+        }
+    }
+}
+
+impl WrittenRoute {
+    fn into_route(self) -> (String, Route) {
+        let route = Route {
+            label: self.source.as_str().into(),
+            mesh: self.mesh.as_deref().unwrap_or(&self.source).into(),
+            dlq: self.dlq.map(Into::into),
+            on_quarantine: self.on_quarantine,
+            ordering: self.ordering,
+            type_pointer: self.type_pointer.and_then(|text| Pointer::parse(&text).ok()),
+        };
+        (self.source, route)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use expect_test::expect;
+
+    use super::*;
+    use crate::config::{self, ConfigError, Overrides};
+
+    fn faults(text: &str) -> String {
+        match read("meshgate.yaml", text.as_bytes()) {
+            Ok(_) => "none".into(),
+            Err(faults) => faults.iter().map(|d| format!("{d}\n")).collect(),
+        }
+    }
+
+    #[test]
+    fn no_file_and_an_empty_file_are_the_documented_defaults() {
+        for text in [None, Some(&b""[..]), Some(b"# nothing yet\n\n")] {
+            let config = config::parse(text, Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
+            assert_eq!(config.listen.to_string(), "127.0.0.1:4570");
+            assert_eq!(config.admin.to_string(), "127.0.0.1:9570");
+            assert_eq!((config.rules.to_str(), config.data.to_str()), (Some("rules"), Some("data/meshgate.db")));
+            assert_eq!(config.backend, Backend::Local { shards: 4, streams_max: 1_000 });
+        }
+    }
+
+    #[test]
+    fn every_fault_is_listed_with_its_place() {
+        expect![[r#"
+            meshgate.yaml:2:10: error[invalid-value]: `backend` must be one of local, aws
+            meshgate.yaml:3:23: error[invalid-value]: `connections`: value is less than the minimum of 1 (Default 1024)
+            meshgate.yaml:5:5: error[missing-key]: this entry lacks the key `source` (The stream that producers write to)
+            meshgate.yaml:6:14: error[invalid-value]: `source` is not of the form it must have
+            meshgate.yaml:1:1: error[unknown-key]: the format has no key `listne` here (did you mean "listen"?)
+        "#]].assert_eq(&faults(
+            "listne: 127.0.0.1:1\nbackend: gcp\nlimits: {connections: 0}\nroutes:\n  - {mesh: a}\n  - {source: 'no spaces'}\n",
+        ));
+        expect![[r#"
+            meshgate.yaml:1:32: error[duplicate-id]: this source has a route already (write one route a source)
+        "#]]
+        .assert_eq(&faults("routes: [{source: a}, {source: a, mesh: b}]\n"));
+        expect![[r#"
+            meshgate.yaml:1:9: error[invalid-value]: `listen` is not an address (write an IP address and a port, as in 127.0.0.1:4570)
+        "#]].assert_eq(&faults("listen: 999.0.0.1:1\n"));
+        expect![[r#"
+            meshgate.yaml:2:1: error[syntax]: not YAML: while parsing a flow sequence, expected ',' or ']'
+        "#]]
+        .assert_eq(&faults("a: [1\n"));
+    }
+
+    #[test]
+    fn flags_beat_the_file_which_beats_defaults() {
+        let overrides = Overrides { listen: Some(([127, 0, 0, 1], 1).into()), ..Overrides::default() };
+        let text = b"listen: 127.0.0.1:2\nadmin: 127.0.0.1:3\nroutes: [{source: in, mesh: out, ordering: key}]\n";
+        let config = config::parse(Some(text), Path::new("meshgate.yaml"), &overrides).unwrap();
+        assert_eq!((config.listen.port(), config.admin.port()), (1, 3));
+        let route = config.routes.find("in", &Default::default()).unwrap();
+        assert_eq!((&*route.mesh, route.ordering, route.on_quarantine), ("out", Ordering::Key, OnQuarantine::Accept));
+        assert!(config.routes.find("out", &Default::default()).is_none());
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let overrides = Overrides { config: Some("no/such/file.yaml".into()), ..Overrides::default() };
+        assert!(matches!(config::load(&overrides), Err(ConfigError::Unreadable { .. })));
+    }
+}

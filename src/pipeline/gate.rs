@@ -1,0 +1,272 @@
+//! The gate as sources see it: a batch of records in, an outcome for each out.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use bytes::Bytes;
+use prometheus::IntGauge;
+
+use super::deliver::{deliver_letters, deliver_mesh};
+use super::rules::Rules;
+use super::streams::{StreamFacts, Streams};
+use crate::config::{OnQuarantine, Route, Routes};
+use crate::gate::delivery::RetryPolicy;
+use crate::gate::judge::{self, Judged, Terms};
+use crate::metrics::Metrics;
+use crate::model::{
+    DeadLetter, Judgement, Outcome, Placement, Record, Settlement, Timestamp, Trouble, Unsettled, Verdict,
+};
+use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink};
+
+/// Above this much data a batch is judged with the other tasks of its thread moved away: judging is computation.
+const JUDGE_IN_PLACE_BYTES: usize = 64 * 1024;
+
+/// What a gate is made of.
+pub struct GateOptions {
+    pub rules: Arc<Rules>,
+    pub routes: Routes,
+    /// The queue of events whose route and domain name none.
+    pub dlq: Arc<str>,
+    pub mesh: Arc<dyn MeshSink>,
+    pub letters: Arc<dyn DeadLetterSink>,
+    pub catalog: Arc<dyn Catalog>,
+    pub retry: RetryPolicy,
+    pub records_in_flight_max: i64,
+    pub metrics: Arc<Metrics>,
+    pub clock: fn() -> Timestamp,
+}
+
+/// Judges and settles. Shared by all requests; holds no lock across an await but the streams' memory.
+pub struct Gate {
+    options: GateOptions,
+    streams: Streams,
+    serial: AtomicU64,
+    ids: RandomState,
+}
+
+/// Counts records in flight down again however the batch ends, a dropped future included.
+struct InFlight<'a>(&'a IntGauge, i64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.sub(self.1);
+    }
+}
+
+impl Gate {
+    pub fn new(options: GateOptions) -> Self {
+        let streams = Streams::new(Arc::clone(&options.catalog));
+        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new() }
+    }
+
+    fn enter(&self, records: usize) -> Result<InFlight<'_>, IntakeError> {
+        let count = i64::try_from(records).unwrap_or(i64::MAX);
+        let gauge = &self.options.metrics.in_flight;
+        gauge.add(count);
+        let entered = InFlight(gauge, count);
+        // A batch larger than the whole bound still passes when it is alone: it must not wait for ever.
+        let alone = gauge.get() == count;
+        if gauge.get() > self.options.records_in_flight_max && !alone {
+            Err(IntakeError::Overloaded)
+        } else {
+            Ok(entered)
+        }
+    }
+
+    async fn settle_batch(&self, stream: &str, records: Vec<Record>) -> Result<Vec<Outcome>, IntakeError> {
+        let unknown = || IntakeError::UnknownStream { stream: stream.to_owned() };
+        let set = self.options.rules.current();
+        let route = self.options.routes.find(stream, &set).ok_or_else(unknown)?;
+        let _in_flight = self.enter(records.len())?;
+        let facts = self.streams.facts(&route.mesh).await.map_err(|_| unknown())?;
+        let received: usize = records.iter().map(|r| r.data.len()).sum();
+        self.options.metrics.received_bytes.with_label_values(&[&*route.label]).inc_by(received as u64);
+
+        let now = (self.options.clock)();
+        let terms = Terms { record_bytes_max: facts.record_bytes_max, type_pointer: route.type_pointer.as_ref() };
+        let judge_all = || records.iter().map(|record| judge::judge(&set, record, terms, now)).collect::<Vec<_>>();
+        let started = Instant::now();
+        let judged = if received > JUDGE_IN_PLACE_BYTES { in_place(judge_all) } else { judge_all() };
+        self.observe_judging(started, judged.len());
+
+        let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
+        for outcome in &outcomes {
+            self.options.metrics.count_judgement(&outcome.judgement);
+            let settlement = name_of(&outcome.settlement);
+            self.options.metrics.records.with_label_values(&[&*route.label, settlement]).inc();
+        }
+        Ok(outcomes)
+    }
+
+    fn observe_judging(&self, started: Instant, events: usize) {
+        let mean = started.elapsed().as_secs_f64() / events.max(1) as f64;
+        for _ in 0..events {
+            self.options.metrics.judge_seconds.observe(mean);
+        }
+    }
+
+    /// Delivers both kinds at once. If this future is dropped, or the process dies, some records may already be durable:
+    /// the producer got no answer and sends them again.
+    async fn deliver(
+        &self,
+        route: &Route,
+        facts: &StreamFacts,
+        records: &[Record],
+        judged: Vec<Judged<'_>>,
+        now: Timestamp,
+    ) -> Vec<Outcome> {
+        let mut letters: BTreeMap<Arc<str>, Vec<DeadLetter>> = BTreeMap::new();
+        let mut forward = Vec::with_capacity(records.len());
+        for (record, judged) in records.iter().zip(&judged) {
+            match judged.judgement.verdict {
+                Verdict::Forward => forward.push(record),
+                Verdict::Drop => {}
+                Verdict::Quarantine => {
+                    let queue = self.queue_of(route, judged);
+                    let letter = judged.dead_letter(self.dead_letter_id(now), record, now);
+                    letters.entry(Arc::clone(queue)).or_default().push(letter);
+                }
+            }
+        }
+        let (forwarded, sent) = tokio::join!(self.forward(route, &forward), self.send_letters(letters));
+        let (mut forwarded, mut sent) = (forwarded.into_iter(), sent);
+        records
+            .iter()
+            .zip(judged)
+            .map(|(record, judged)| {
+                let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
+                let settlement = match judged.judgement.verdict {
+                    Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
+                    Verdict::Drop => Ok(Settlement::Dropped(synthetic())),
+                    Verdict::Quarantine => {
+                        let answer = sent
+                            .get_mut(self.queue_of(route, &judged))
+                            .and_then(Iterator::next)
+                            .unwrap_or_else(|| Err(forgotten()));
+                        answer.map(|dead_letter| Settlement::Quarantined {
+                            placement: synthetic(),
+                            dead_letter,
+                            refuse: judged.judgement.refuse || route.on_quarantine == OnQuarantine::Refuse,
+                        })
+                    }
+                };
+                Outcome { judgement: judged.judgement, settlement: settlement.unwrap_or_else(Settlement::Unsettled) }
+            })
+            .collect()
+    }
+
+    /// The operator's word for one route beats the domain's, which beats the gate's default.
+    fn queue_of<'a>(&'a self, route: &'a Route, judged: &'a Judged<'_>) -> &'a Arc<str> {
+        route.dlq.as_ref().or_else(|| judged.queue()).unwrap_or(&self.options.dlq)
+    }
+
+    async fn forward(&self, route: &Route, records: &[&Record]) -> Vec<Result<Placement, Unsettled>> {
+        if records.is_empty() {
+            return Vec::new();
+        }
+        let options = &self.options;
+        deliver_mesh(&*options.mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
+    }
+
+    /// Sends the letters of each queue, and gives back the id of each that is durable, in order.
+    async fn send_letters(
+        &self,
+        letters: BTreeMap<Arc<str>, Vec<DeadLetter>>,
+    ) -> BTreeMap<Arc<str>, std::vec::IntoIter<Result<String, Unsettled>>> {
+        let mut answers = BTreeMap::new();
+        // One queue after the other: a batch has one domain, seldom two.
+        for (queue, letters) in letters {
+            let borrowed: Vec<&DeadLetter> = letters.iter().collect();
+            let options = &self.options;
+            let sent = deliver_letters(&*options.letters, &queue, &borrowed, &options.retry, &options.metrics).await;
+            let ids = sent.into_iter().zip(letters).map(|(answer, letter)| answer.map(|()| letter.id));
+            answers.insert(queue, ids.collect::<Vec<_>>().into_iter());
+        }
+        answers
+    }
+
+    /// Time first, so that ids sort by it; then 64 bits no two gates share: a counter hashed under a random key.
+    fn dead_letter_id(&self, now: Timestamp) -> String {
+        let serial = self.serial.fetch_add(1, Relaxed);
+        let mut hasher = self.ids.build_hasher();
+        hasher.write_u64(serial);
+        format!("{:012x}-{:016x}{:04x}", now.millis().max(0), hasher.finish(), serial & 0xffff)
+    }
+}
+
+/// Runs computation on this thread while its other tasks move away, where the runtime has threads to move them to.
+fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+fn forgotten() -> Unsettled {
+    Unsettled {
+        trouble: Trouble::Unavailable,
+        message: "the sink answered for fewer entries than it was given (a fault of the gate); send the record again"
+            .into(),
+    }
+}
+
+const fn name_of(settlement: &Settlement) -> &'static str {
+    match settlement {
+        Settlement::Forwarded(_) => "forwarded",
+        Settlement::Quarantined { .. } => "quarantined",
+        Settlement::Dropped(_) => "dropped",
+        Settlement::Unsettled(_) => "unsettled",
+    }
+}
+
+impl Intake for Gate {
+    fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
+        Box::pin(self.settle_batch(stream, records))
+    }
+
+    fn judge(&self, domain: &str, name: &str, events: &[Bytes], now: Timestamp) -> Result<Vec<Judgement>, IntakeError> {
+        let set = self.options.rules.current();
+        let contract = set
+            .contract(domain, name)
+            .ok_or_else(|| IntakeError::UnknownContract { domain: domain.to_owned(), contract: name.to_owned() })?;
+        let judge_all = || {
+            let judge_one = |data: &Bytes| {
+                let record = Record {
+                    data: data.clone(),
+                    partition_key: None,
+                    explicit_hash_key: None,
+                    stream: "".into(),
+                    position: String::new(),
+                    arrived: now,
+                    sequence_for_ordering: None,
+                };
+                judge::judge_against(contract, &record, now)
+            };
+            events.iter().map(judge_one).collect()
+        };
+        Ok(in_place(judge_all))
+    }
+
+    fn mesh_stream(&self, stream: &str) -> Option<Arc<str>> {
+        let set = self.options.rules.current();
+        self.options.routes.find(stream, &set).map(|route| route.mesh)
+    }
+
+    fn source_streams<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, CatalogError>> {
+        Box::pin(async move {
+            let routed = self.options.routes.sources().map(str::to_owned);
+            if self.options.routes.is_explicit() {
+                return Ok(routed.collect());
+            }
+            let set = self.options.rules.current();
+            let mut names = self.options.catalog.list_streams().await?;
+            names.retain(|name| set.covers(name).is_some());
+            Ok(names)
+        })
+    }
+}

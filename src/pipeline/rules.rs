@@ -1,0 +1,113 @@
+//! The contract set in force, and how another takes its place.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::config::rules::{self, ReadError};
+use crate::contract::diagnostic::Diagnostic;
+use crate::contract::{self, ContractSet, RuleFiles};
+use crate::metrics::Metrics;
+
+/// What became of one load of the rule files.
+#[derive(Debug)]
+pub struct Loaded {
+    pub diagnostics: Vec<Diagnostic>,
+    /// What was read, to show the lines that diagnostics mean.
+    pub files: RuleFiles,
+    /// Domains whose files did not compile. They keep their last good version, where there is one.
+    pub failed: Vec<String>,
+    pub revision: String,
+}
+
+/// Holds the set in force. Batches take it once and finish with it, whatever is loaded meanwhile.
+pub struct Rules {
+    dir: PathBuf,
+    metrics: Arc<Metrics>,
+    current: RwLock<Arc<ContractSet>>,
+    /// One reload at a time; holds what the last one left to be said on `/ready`.
+    stale: Mutex<Vec<String>>,
+}
+
+impl Rules {
+    /// Loads the rules at start-up.
+    ///
+    /// # Errors
+    /// The directory cannot be read. Faults in the files are in [`Loaded`]; it is for the caller to refuse to start.
+    pub fn load(dir: &Path, metrics: Arc<Metrics>) -> Result<(Self, Loaded), ReadError> {
+        let (set, loaded) = compile(dir)?;
+        let rules = Self { dir: dir.to_owned(), metrics, current: RwLock::new(Arc::new(set)), stale: Mutex::default() };
+        rules.publish(None, &loaded);
+        Ok((rules, loaded))
+    }
+
+    pub fn current(&self) -> Arc<ContractSet> {
+        Arc::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Domains whose newest files do not compile, so that an older version judges.
+    pub fn stale(&self) -> Vec<String> {
+        self.stale.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Reads the files again and puts them in force, domain by domain: one that does not compile keeps its last good
+    /// version. A directory that cannot be read changes nothing. Blocks on files; call it off the async threads.
+    pub fn reload(&self) -> Result<Loaded, ReadError> {
+        let mut stale = self.stale.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = self.current();
+        let (set, loaded) = match compile(&self.dir) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                self.metrics.reloads.with_label_values(&["failed"]).inc();
+                tracing::error!(%error, "the rules could not be read; the last good ones stay in force");
+                return Err(error);
+            }
+        };
+        let set = set.keeping(&loaded.failed, &before);
+        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(set);
+        stale.clone_from(&loaded.failed);
+        self.publish(Some(&before), &loaded);
+        let outcome = if loaded.failed.is_empty() { "applied" } else { "partial" };
+        self.metrics.reloads.with_label_values(&[outcome]).inc();
+        if loaded.failed.is_empty() {
+            tracing::info!(revision = loaded.revision, "rules reloaded");
+        } else {
+            let faults: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+            tracing::error!(
+                revision = loaded.revision,
+                domains = loaded.failed.join(","),
+                faults = faults.join("; "),
+                "rules reloaded in part: these domains do not compile and keep their last good version"
+            );
+        }
+        Ok(loaded)
+    }
+
+    fn publish(&self, before: Option<&ContractSet>, loaded: &Loaded) {
+        let set = self.current();
+        for domain in before.into_iter().flat_map(ContractSet::domains) {
+            if set.domain(&domain.name).is_none() {
+                self.metrics.forget_domain(&domain.name, &domain.revision);
+            }
+        }
+        for domain in set.domains() {
+            let before = before.and_then(|set| set.domain(&domain.name)).map(|d| &*d.revision);
+            self.metrics.set_revision(&domain.name, before, &domain.revision);
+            self.metrics.contracts.with_label_values(&[&*domain.name]).set(domain.contracts.len() as i64);
+            let stale = loaded.failed.iter().any(|failed| **failed == *domain.name);
+            self.metrics.rules_stale.with_label_values(&[&*domain.name]).set(stale.into());
+            for contract in domain.contracts.values() {
+                if let Some(ratio) = contract.slo_error_ratio {
+                    self.metrics.slo_target.with_label_values(&[&*domain.name, &*contract.name]).set(ratio);
+                }
+            }
+        }
+    }
+}
+
+fn compile(dir: &Path) -> Result<(ContractSet, Loaded), ReadError> {
+    let files = rules::read(dir)?;
+    let revision = rules::revision(dir);
+    let compiled = contract::compile(&files, &revision);
+    let loaded = Loaded { diagnostics: compiled.diagnostics, files, failed: compiled.failed, revision };
+    Ok((compiled.set, loaded))
+}

@@ -1,0 +1,204 @@
+//! Starts the gate's parts in order, and stops them in order: the data port first, its sinks last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::rules::Rules;
+use super::{Gate, GateOptions};
+use crate::config::{Backend, Config};
+use crate::metrics::Metrics;
+use crate::port::{Catalog, DeadLetterSink, MeshSink};
+use crate::sink::aws::{AwsError, AwsOptions, Clients};
+use crate::sink::kinesis::KinesisSink;
+use crate::sink::local::{LocalOptions, Store};
+use crate::sink::sqs::SqsSink;
+use crate::source::Service;
+use crate::source::listener::{self, Drained};
+
+/// Why the gate did not start. Nothing was taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "cannot listen on {address}: {error}; another process may hold the port, or choose one with --listen or --admin"
+    )]
+    Bind { address: SocketAddr, error: std::io::Error },
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error("cannot open the store: {0}")]
+    Store(String),
+}
+
+/// Where good and bad events go, behind the ports.
+pub struct Sinks {
+    pub mesh: Arc<dyn MeshSink>,
+    pub letters: Arc<dyn DeadLetterSink>,
+    pub catalog: Arc<dyn Catalog>,
+    pub backend: &'static str,
+}
+
+/// Opens the backend. `own` are the addresses this gate listens on, so that it is not made its own upstream.
+pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -> Result<Sinks, StartError> {
+    match &config.backend {
+        Backend::Local { shards, streams_max } => {
+            let options = LocalOptions { shards_per_stream: *shards, streams_max: *streams_max, ..Default::default() };
+            let store = Store::open(&config.data, options).map_err(|error| StartError::Store(error.to_string()))?;
+            let store = Arc::new(store);
+            Ok(Sinks {
+                mesh: Arc::clone(&store) as _,
+                letters: Arc::clone(&store) as _,
+                catalog: store,
+                backend: "local",
+            })
+        }
+        Backend::Aws { region, kinesis_endpoint, sqs_endpoint } => {
+            let clients = Clients::load(&AwsOptions {
+                region: region.clone(),
+                kinesis_endpoint: kinesis_endpoint.clone(),
+                sqs_endpoint: sqs_endpoint.clone(),
+                own_addresses: own,
+                ..AwsOptions::new(instance)
+            })
+            .await?;
+            let mesh = Arc::new(KinesisSink::new(clients.kinesis));
+            Ok(Sinks {
+                mesh: Arc::clone(&mesh) as _,
+                letters: Arc::new(SqsSink::new(clients.sqs, clients.region)),
+                catalog: mesh,
+                backend: "aws",
+            })
+        }
+    }
+}
+
+/// Binds a port, with the address in the error.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, error })
+}
+
+/// The gate that a data port serves.
+pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metrics>) -> Gate {
+    Gate::new(GateOptions {
+        rules,
+        routes: config.routes.clone(),
+        dlq: Arc::clone(&config.dlq),
+        mesh: Arc::clone(&sinks.mesh),
+        letters: Arc::clone(&sinks.letters),
+        catalog: Arc::clone(&sinks.catalog),
+        retry: config.retry,
+        records_in_flight_max: i64::try_from(config.records_in_flight_max).unwrap_or(i64::MAX),
+        metrics,
+        clock: super::now,
+    })
+}
+
+/// Reloads the rules at each SIGHUP, for as long as the future lives.
+pub async fn reload_on_hangup(rules: Arc<Rules>) {
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        let rules = Arc::clone(&rules);
+        // Its outcome is logged and counted where it happens.
+        let _ = tokio::task::spawn_blocking(move || rules.reload().map(drop)).await;
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Where the gate is in its life, for `/ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Ready,
+    Draining,
+}
+
+/// A data port at work.
+pub struct Serving {
+    /// The address really bound, where port 0 was asked for.
+    pub listen: SocketAddr,
+    pub backend: &'static str,
+    phase: watch::Sender<Phase>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Drained>,
+    reloads: JoinHandle<()>,
+}
+
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every request in progress was answered.
+    Drained,
+    /// The deadline passed first. What was cut off is unsettled: its producers were not answered.
+    CutOff,
+}
+
+/// Opens the backend and serves the data port until [`Serving::drain`].
+///
+/// # Errors
+/// The port or the store cannot be opened; nothing was taken in.
+pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) -> Result<Serving, StartError> {
+    let port = bind(config.listen).await?;
+    let listen = port.local_addr().unwrap_or(config.listen);
+    let instance = format!("{:016x}", fastrand::u64(..));
+    let sinks = open_sinks(config, vec![listen], &instance).await?;
+    let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
+    let service = Service {
+        intake: Arc::new(gate),
+        catalog: Arc::clone(&sinks.catalog),
+        metrics,
+        instance,
+        clock: super::now,
+        random: || fastrand::u128(..),
+    };
+    let (stop, mut told) = watch::channel(false);
+    let told = async move { drop(told.wait_for(|stop| *stop).await) };
+    let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told));
+    let reloads = tokio::spawn(reload_on_hangup(rules));
+    let phase = watch::Sender::new(Phase::Ready);
+    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, reloads })
+}
+
+impl Serving {
+    /// Follows the phase for as long as the gate lives.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Takes no more connections, answers the requests in progress, within the configured deadline.
+    pub async fn drain(self) -> Stopped {
+        self.phase.send_replace(Phase::Draining);
+        tracing::info!("told to stop; answering the requests in progress");
+        let _ = self.stop.send(true);
+        self.reloads.abort();
+        match self.task.await {
+            Ok(Drained { cut: 0 }) => {
+                tracing::info!("drained; stopping");
+                Stopped::Drained
+            }
+            Ok(Drained { cut }) => {
+                tracing::error!(
+                    connections = cut,
+                    "the drain's deadline passed; these were cut and their producers send again"
+                );
+                Stopped::CutOff
+            }
+            Err(error) => {
+                tracing::error!(%error, "the data port failed; its producers send again");
+                Stopped::CutOff
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the mesh streams look like: their shards and record limit, asked of the backend and remembered for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::{HashKey, Placement, Record, ShardMap, Timestamp};
+use crate::port::{Catalog, CatalogError};
+
+/// How long an answer is used. A reshard shows up within this time; until then synthetic placements name the old shard.
+const FRESH: Duration = Duration::from_secs(60);
+/// How long the backend is left alone after it could not be asked.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long a batch waits for the backend's answer before it goes on with defaults.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Streams remembered at once. Beyond it all are forgotten: a cap, not a policy.
+const REMEMBERED_MAX: usize = 10_000;
+/// A stream takes records of 1 MiB unless it was widened (Kinesis `UpdateMaxRecordSize`).
+const RECORD_BYTES_DEFAULT: usize = 1024 * 1024;
+
+/// What the gate needs to know of a mesh stream.
+#[derive(Debug, Clone)]
+pub struct StreamFacts {
+    shards: ShardMap,
+    /// Data and partition key, bytes.
+    pub record_bytes_max: usize,
+}
+
+impl Default for StreamFacts {
+    fn default() -> Self {
+        Self { shards: ShardMap::default(), record_bytes_max: RECORD_BYTES_DEFAULT }
+    }
+}
+
+impl StreamFacts {
+    /// A placement for a record that is not on the stream: the shard its key hashes to, and a sequence number that no
+    /// stream gives. Producers such as the KPL check the shard; consumers never see either.
+    pub fn synthetic_placement(&self, record: &Record, now: Timestamp, serial: u64) -> Placement {
+        let explicit = record.explicit_hash_key.as_deref().and_then(HashKey::parse_explicit);
+        let key =
+            explicit.unwrap_or_else(|| HashKey::of_partition_key(record.partition_key.as_deref().unwrap_or_default()));
+        let shard_id = self.shards.shard_of(key).cloned().unwrap_or_else(|| "shardId-000000000000".into());
+        Placement { shard_id, sequence_number: synthetic_sequence_number(now, serial) }
+    }
+}
+
+/// 40 digits, the first a 7; Kinesis gives 56 digits that begin with 49, so the two are told apart at sight, which
+/// matters when a producer hands one back as `SequenceNumberForOrdering`.
+fn synthetic_sequence_number(now: Timestamp, serial: u64) -> String {
+    format!("7{:013}{serial:026}", now.millis().max(0))
+}
+
+#[derive(Clone)]
+struct Remembered {
+    facts: Arc<StreamFacts>,
+    until: Instant,
+}
+
+/// The memory. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct Streams {
+    catalog: Arc<dyn Catalog>,
+    remembered: Arc<Mutex<HashMap<Arc<str>, Remembered>>>,
+}
+
+impl Streams {
+    pub fn new(catalog: Arc<dyn Catalog>) -> Self {
+        Self { catalog, remembered: Arc::default() }
+    }
+
+    /// The facts of a mesh stream. Asks the backend the first time; later it answers from memory and, once a minute,
+    /// asks again beside the batch that found the memory old. Defaults serve while the backend cannot be asked.
+    ///
+    /// # Errors
+    /// Only [`CatalogError::StreamNotFound`]: the backend is there and says that the stream is not.
+    pub async fn facts(&self, stream: &Arc<str>) -> Result<Arc<StreamFacts>, CatalogError> {
+        let now = Instant::now();
+        let known = self.lock().get(stream).cloned();
+        match known {
+            Some(known) if now < known.until => Ok(known.facts),
+            Some(known) => {
+                // Others keep using what is known while this one asks.
+                self.remember(stream, &known.facts, PATIENCE + PAUSE_AFTER_FAILURE);
+                let (streams, stream) = (self.clone(), Arc::clone(stream));
+                tokio::spawn(async move { streams.ask(&stream).await });
+                Ok(known.facts)
+            }
+            None => self.ask(stream).await,
+        }
+    }
+
+    async fn ask(&self, stream: &Arc<str>) -> Result<Arc<StreamFacts>, CatalogError> {
+        let trouble: String = match tokio::time::timeout(PATIENCE, self.catalog.ensure(stream)).await {
+            Ok(Ok(found)) => {
+                let record_bytes_max = found.max_record_size_kib as usize * 1024;
+                let facts = Arc::new(StreamFacts { shards: ShardMap::new(&found.shards), record_bytes_max });
+                self.remember(stream, &facts, FRESH);
+                return Ok(facts);
+            }
+            Ok(Err(CatalogError::StreamNotFound(name))) => {
+                self.lock().remove(stream);
+                return Err(CatalogError::StreamNotFound(name));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        tracing::warn!(stream = &**stream, trouble, "the mesh stream cannot be described; going on with what is known");
+        let facts = self.lock().get(stream).map(|known| Arc::clone(&known.facts)).unwrap_or_default();
+        self.remember(stream, &facts, PAUSE_AFTER_FAILURE);
+        Ok(facts)
+    }
+
+    fn remember(&self, stream: &Arc<str>, facts: &Arc<StreamFacts>, fresh_for: Duration) {
+        let mut remembered = self.lock();
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered
+            .insert(Arc::clone(stream), Remembered { facts: Arc::clone(facts), until: Instant::now() + fresh_for });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn synthetic_numbers_have_the_form_kinesis_accepts_and_are_told_apart() {
+        let number = synthetic_sequence_number(Timestamp::from_millis(1_795_000_000_000), u64::MAX);
+        assert_eq!(number.len(), 40);
+        assert!(number.starts_with('7') && number.bytes().all(|b| b.is_ascii_digit()));
+    }
+}

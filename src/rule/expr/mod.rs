@@ -1,0 +1,237 @@
+//! Business rules: CEL expressions over the payload (`this`), the whole `event`, its `record` and `now`.
+//!
+//! The `cel` crate parses and evaluates; around it stand
+//!
+//! * [`parse`]: bounds on the source, so that no rule file overflows the parser's stack;
+//! * [`names`], [`prepare`]: every name is checked when the rule is loaded, patterns are compiled then, and operators are
+//!   rewritten to ours;
+//! * [`json`]: the event as lazy values, numbers as the schema calls them, never rounded;
+//! * [`numeric`], [`functions`]: exact comparison, arithmetic that lets an int meet a double, `sum()`;
+//! * [`budget`]: what one evaluation may cost.
+//!
+//! What evaluates differently from the crate is listed in `tests/suites.rs`, which runs CEL's conformance tests.
+
+mod budget;
+#[doc(hidden)]
+pub mod conformance;
+mod error;
+mod functions;
+mod json;
+mod names;
+mod numeric;
+mod parse;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
+
+use cel::common::ast::{Expr, LiteralValue, operators};
+use cel::common::types::{CelBool, CelInt, CelMap, CelMapKey, CelString, CelTimestamp};
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
+use cel::{Context, IdedExpr, Value};
+
+use self::budget::Budget;
+pub use self::budget::UNITS_MAX;
+pub use self::error::EvaluationError;
+use self::functions::Patterns;
+pub use self::parse::{NESTING_MAX, SOURCE_MAX};
+use self::prepare::Vocabulary;
+pub use self::prepare::{DEPTH_MAX, LOOPS_MAX, PATTERN_SIZE_MAX};
+use super::number_types::NumberTypes;
+use super::{RecordFacts, Scope};
+
+/// What an expression is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Yields {
+    /// A condition.
+    Bool,
+    /// A message.
+    Text,
+}
+
+/// Why an expression is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ExpressionFault {
+    /// Of the byte of the source the fault is at.
+    pub offset: usize,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// A compiled expression.
+#[derive(Debug)]
+pub struct Expression {
+    root: IdedExpr,
+    patterns: Option<Patterns>,
+    words: BTreeSet<String>,
+}
+
+impl Expression {
+    /// # Errors
+    ///
+    /// When the source is no CEL, is longer than [`SOURCE_MAX`], nested deeper than [`NESTING_MAX`] or [`DEPTH_MAX`] or
+    /// loops deeper than [`LOOPS_MAX`]; names what does not exist; calls a function with the wrong number of arguments;
+    /// has a pattern that is not constant, does not run in linear time or is larger than [`PATTERN_SIZE_MAX`]; or cannot
+    /// yield what it is for.
+    pub fn compile(source: &str, yields: Yields) -> Result<Self, ExpressionFault> {
+        let parsed = parse::parse(source, functions::env())?;
+        if let Some(got) = surely_yields(&parsed.root.expr, yields) {
+            let wanted = yields.wanted();
+            let message = format!("the expression gives {got}, where {wanted} is needed");
+            return Err(ExpressionFault { offset: 0, message, hint: None });
+        }
+        Ok(Self::of(prepare::prepare(&parsed, Vocabulary::Rule)?))
+    }
+
+    fn of(prepared: prepare::Prepared) -> Self {
+        let patterns = (!prepared.patterns.is_empty()).then(|| Patterns(prepared.patterns.into()));
+        Self { root: prepared.root, patterns, words: prepared.words }
+    }
+
+    /// Whether the condition holds.
+    ///
+    /// # Errors
+    ///
+    /// When it has no answer on this event. That is not a pass.
+    pub fn test(&self, bindings: &Bindings<'_>) -> Result<bool, EvaluationError> {
+        self.evaluate(bindings, |val| match val.downcast_ref::<CelBool>() {
+            Some(bool) => Ok(*bool.inner()),
+            None => Err(wrong_result(val, Yields::Bool)),
+        })
+    }
+
+    /// The message. It says what the document says: evaluate it over a masked one.
+    ///
+    /// # Errors
+    ///
+    /// When it has none on this event.
+    pub fn text(&self, bindings: &Bindings<'_>) -> Result<String, EvaluationError> {
+        self.evaluate(bindings, |val| match val.downcast_ref::<CelString>() {
+            Some(text) => Ok(text.inner().to_owned()),
+            None => Err(wrong_result(val, Yields::Text)),
+        })
+    }
+
+    fn evaluate<T>(
+        &self,
+        bindings: &Bindings<'_>,
+        read: impl FnOnce(&dyn Val) -> Result<T, EvaluationError>,
+    ) -> Result<T, EvaluationError> {
+        bindings.budget.refill();
+        let mut context = Context::with_env(functions::env().clone());
+        context.set_variable_resolver(bindings);
+        self.patterns
+            .iter()
+            .for_each(|patterns| context.add_variable_as_val(functions::PATTERNS, Box::new(patterns.clone())));
+        match Value::resolve_val(&self.root, &context) {
+            Ok(val) => read(val.as_ref()),
+            Err(error) => Err(EvaluationError::of(error, &self.words)),
+        }
+    }
+}
+
+impl Yields {
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Text => "string",
+        }
+    }
+}
+
+fn wrong_result(val: &dyn Val, yields: Yields) -> EvaluationError {
+    EvaluationError::WrongResult { got: val.get_type().name().to_owned(), wanted: yields.wanted() }
+}
+
+/// What the expression gives, when that is plain to see and not what it is for.
+fn surely_yields(root: &Expr, yields: Yields) -> Option<&'static str> {
+    let got = match root {
+        Expr::Literal(LiteralValue::Boolean(_)) => "bool",
+        Expr::Literal(LiteralValue::String(_)) => "string",
+        Expr::Literal(_) => "another constant",
+        Expr::List(_) => "a list",
+        Expr::Map(_) => "a map",
+        Expr::Select(select) if select.test => "bool",
+        Expr::Call(call) => match call.func_name.as_str() {
+            operators::LESS | operators::LESS_EQUALS | operators::GREATER | operators::GREATER_EQUALS => "bool",
+            operators::EQUALS | operators::NOT_EQUALS | operators::IN => "bool",
+            operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT => "bool",
+            operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO => "a number",
+            "size" | "int" | "uint" | "double" | "sum" => "a number",
+            "string" | "format" | "join" | "lowerAscii" | "upperAscii" => "string",
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (got != yields.wanted()).then_some(got)
+}
+
+/// The values of one event's variables, shared by all expressions of a contract. Nothing is converted until an expression
+/// looks at it.
+#[derive(Debug)]
+pub struct Bindings<'a> {
+    this: Box<dyn Val + 'a>,
+    event: Box<dyn Val + 'a>,
+    facts: RecordFacts<'a>,
+    record: OnceLock<CelMap<'a>>,
+    now: CelTimestamp,
+    budget: Budget,
+}
+
+impl<'a> Bindings<'a> {
+    /// Numbers are what their text looks like: `5` is an int, `5.0` a double.
+    pub fn new(scope: &Scope<'a>) -> Self {
+        Self::bind(scope, json::val(scope.this, None), json::val(scope.event, None))
+    }
+
+    /// Numbers are what the schema calls them, where it says and no digit is lost (see [`NumberTypes`]). `event` are the
+    /// types seen from the whole event: [`NumberTypes::within`] of the payload's pointer.
+    pub fn typed(scope: &Scope<'a>, this: &'a NumberTypes, event: &'a NumberTypes) -> Self {
+        Self::bind(scope, json::val(scope.this, this.root()), json::val(scope.event, event.root()))
+    }
+
+    fn bind(scope: &Scope<'a>, this: Box<dyn Val + 'a>, event: Box<dyn Val + 'a>) -> Self {
+        Self {
+            this,
+            event,
+            facts: scope.record,
+            record: OnceLock::new(),
+            now: timestamp(scope.now),
+            budget: Budget::new(),
+        }
+    }
+}
+
+fn timestamp(at: crate::model::Timestamp) -> CelTimestamp {
+    CelTimestamp::from(at.to_datetime().fixed_offset())
+}
+
+/// `record`. Absent keys are absent, for `has()`.
+fn record<'a>(facts: &RecordFacts<'a>) -> CelMap<'a> {
+    let text = |text: &'a str| Box::new(CelString::from(text)) as Box<dyn Val + 'a>;
+    let mut record: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::from([
+        (CelMapKey::from("stream"), text(facts.stream)),
+        (CelMapKey::from("arrivedAt"), Box::new(timestamp(facts.arrived)) as Box<dyn Val + 'a>),
+        (CelMapKey::from("size"), Box::new(CelInt::from(i64::try_from(facts.size).unwrap_or(i64::MAX)))),
+    ]);
+    let optional = [("partitionKey", facts.partition_key), ("explicitHashKey", facts.explicit_hash_key)];
+    record.extend(optional.into_iter().filter_map(|(name, key)| Some((CelMapKey::from(name), text(key?)))));
+    CelMap::from(record)
+}
+
+impl VariableResolver for Bindings<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        Some(CowVal::Borrowed(match variable {
+            "this" => self.this.as_ref(),
+            "event" => self.event.as_ref(),
+            "record" => self.record.get_or_init(|| record(&self.facts)),
+            "now" => &self.now,
+            budget::VARIABLE => &self.budget,
+            _ => return None,
+        }))
+    }
+}
