@@ -116,14 +116,19 @@ fn references_lead_to_sibling_files_by_path_and_by_id() {
 }
 
 #[test]
-fn a_fault_in_a_file_referred_to_is_found() {
-    for broken in
-        [json!({"type": 5}), json!({"pattern": "(?=x)"}), json!({"$ref": "gone.json"}), json!({"items": [1]}), json!(7)]
-    {
-        let others = BTreeMap::from([("d/schemas/b.json".to_owned(), broken.clone())]);
+fn a_fault_in_a_file_referred_to_is_found_there() {
+    let cases = [
+        (json!({"type": 5}), "/type"),
+        (json!({"pattern": "(?=x)"}), "/pattern"),
+        (json!({"patternProperties": {"(?=x/y)": {}}}), "/patternProperties/(?=x~1y)"),
+        (json!({"items": [1]}), "/items/0"),
+    ];
+    for (broken, pointer) in cases {
+        let others = BTreeMap::from([("d/schemas/b.json".to_owned(), broken)]);
         let document = json!({"properties": {"b": {"$ref": "b.json"}}});
-        let fault = Schema::compile(&document, "d/schemas/a.json", &others, true).expect_err(&broken.to_string());
-        println!("{broken}: {fault:?}");
+        let fault = Schema::compile(&document, "d/schemas/a.json", &others, true).unwrap_err();
+        assert_eq!(fault.pointer, pointer);
+        assert!(fault.message.ends_with("(in \"d/schemas/b.json\", which this file refers to)"), "{fault}");
     }
 }
 
