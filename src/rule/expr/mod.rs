@@ -5,7 +5,7 @@
 //! * [`parse`]: bounds on the source, so that no rule file overflows the parser's stack;
 //! * [`names`], [`prepare`]: every name is checked when the rule is loaded, patterns are compiled then, and operators are
 //!   rewritten to ours;
-//! * [`json`]: the event as lazy values, numbers as the schema calls them, never rounded;
+//! * [`json`], [`record`]: the event as lazy values, numbers as the schema calls them, never rounded;
 //! * [`numeric`], [`functions`]: exact comparison, arithmetic that lets an int meet a double, `sum()`;
 //! * [`budget`]: what one evaluation may cost.
 //!
@@ -21,14 +21,14 @@ mod names;
 mod numeric;
 mod parse;
 mod prepare;
+mod record;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
 
 use cel::common::ast::{Expr, LiteralValue, operators};
-use cel::common::types::{CelBool, CelInt, CelMap, CelMapKey, CelString, CelTimestamp};
+use cel::common::types::{CelBool, CelString, CelTimestamp};
 use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, IdedExpr, Value};
@@ -40,8 +40,11 @@ use self::functions::Patterns;
 pub use self::parse::{NESTING_MAX, SOURCE_MAX};
 use self::prepare::Vocabulary;
 pub use self::prepare::{DEPTH_MAX, LOOPS_MAX, PATTERN_SIZE_MAX};
+use super::Scope;
 use super::number_types::NumberTypes;
-use super::{RecordFacts, Scope};
+
+/// The longest message an expression gives, in characters.
+pub const MESSAGE_MAX: usize = 1000;
 
 /// What an expression is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,14 +107,14 @@ impl Expression {
         })
     }
 
-    /// The message. It says what the document says: evaluate it over a masked one.
+    /// The message, cut after [`MESSAGE_MAX`] characters. It says what the document says: evaluate it over a masked one.
     ///
     /// # Errors
     ///
     /// When it has none on this event.
     pub fn text(&self, bindings: &Bindings<'_>) -> Result<String, EvaluationError> {
         self.evaluate(bindings, |val| match val.downcast_ref::<CelString>() {
-            Some(text) => Ok(text.inner().to_owned()),
+            Some(text) => Ok(text.inner().chars().take(MESSAGE_MAX).collect()),
             None => Err(wrong_result(val, Yields::Text)),
         })
     }
@@ -176,8 +179,7 @@ fn surely_yields(root: &Expr, yields: Yields) -> Option<&'static str> {
 pub struct Bindings<'a> {
     this: Box<dyn Val + 'a>,
     event: Box<dyn Val + 'a>,
-    facts: RecordFacts<'a>,
-    record: OnceLock<CelMap<'a>>,
+    record: record::Record<'a>,
     now: CelTimestamp,
     budget: Budget,
 }
@@ -195,32 +197,9 @@ impl<'a> Bindings<'a> {
     }
 
     fn bind(scope: &Scope<'a>, this: Box<dyn Val + 'a>, event: Box<dyn Val + 'a>) -> Self {
-        Self {
-            this,
-            event,
-            facts: scope.record,
-            record: OnceLock::new(),
-            now: timestamp(scope.now),
-            budget: Budget::new(),
-        }
+        let now = record::timestamp(scope.now);
+        Self { this, event, record: record::Record::new(scope.record), now, budget: Budget::new() }
     }
-}
-
-fn timestamp(at: crate::model::Timestamp) -> CelTimestamp {
-    CelTimestamp::from(at.to_datetime().fixed_offset())
-}
-
-/// `record`. Absent keys are absent, for `has()`.
-fn record<'a>(facts: &RecordFacts<'a>) -> CelMap<'a> {
-    let text = |text: &'a str| Box::new(CelString::from(text)) as Box<dyn Val + 'a>;
-    let mut record: HashMap<CelMapKey<'a>, Box<dyn Val + 'a>> = HashMap::from([
-        (CelMapKey::from("stream"), text(facts.stream)),
-        (CelMapKey::from("arrivedAt"), Box::new(timestamp(facts.arrived)) as Box<dyn Val + 'a>),
-        (CelMapKey::from("size"), Box::new(CelInt::from(i64::try_from(facts.size).unwrap_or(i64::MAX)))),
-    ]);
-    let optional = [("partitionKey", facts.partition_key), ("explicitHashKey", facts.explicit_hash_key)];
-    record.extend(optional.into_iter().filter_map(|(name, key)| Some((CelMapKey::from(name), text(key?)))));
-    CelMap::from(record)
 }
 
 impl VariableResolver for Bindings<'_> {
@@ -228,7 +207,7 @@ impl VariableResolver for Bindings<'_> {
         Some(CowVal::Borrowed(match variable {
             "this" => self.this.as_ref(),
             "event" => self.event.as_ref(),
-            "record" => self.record.get_or_init(|| record(&self.facts)),
+            "record" => &self.record,
             "now" => &self.now,
             budget::VARIABLE => &self.budget,
             _ => return None,

@@ -204,16 +204,21 @@ fn fault(source: &str, errors: &ParseErrors) -> ExpressionFault {
     ExpressionFault { offset: before + byte_of(text, column - 1), message: plain(message), hint: hint(source) }
 }
 
-/// The parser's words, without its list of everything that could stand there.
+/// The parser's words, in ours.
 fn plain(message: &str) -> String {
-    match message.split_once(" expecting {") {
-        Some((what, _)) => format!(
-            "not expected here: {}",
-            what.trim_start_matches("mismatched input ")
-                .trim_start_matches("extraneous input ")
-                .trim_start_matches("no viable alternative at input ")
-        ),
-        None => message.to_owned(),
+    if let Some(text) = message.strip_prefix("token recognition error at: '") {
+        return match text.strip_suffix('\'').unwrap_or(text).trim_end() {
+            quoted if quoted.starts_with(['"', '\'']) => "a text without its closing quote".to_owned(),
+            other => format!("not expected here: '{other}'"),
+        };
+    }
+    // What could stand there instead is a list of everything.
+    let Some((what, _)) = message.split_once(" expecting ") else { return message.to_owned() };
+    let prefixes = ["mismatched input ", "extraneous input ", "no viable alternative at input "];
+    let what = prefixes.iter().find_map(|prefix| what.strip_prefix(prefix)).unwrap_or(what);
+    match what {
+        "'<EOF>'" => "the expression ends too early".to_owned(),
+        _ => format!("not expected here: {what}"),
     }
 }
 

@@ -195,6 +195,10 @@ impl Preparer<'_> {
         id: u64,
         depth: usize,
     ) -> Result<usize, ExpressionFault> {
+        if matches!(loop_.iter_range.expr, Expr::Map(_)) && self.vocabulary == Vocabulary::Rule {
+            let message = "a map written in the expression has no order to loop in".to_owned();
+            return Err(self.fault(id, message, Some("loop over a list: ['a', 'b'].all(x, ...)")));
+        }
         let mut nodes = self.expression(&mut loop_.iter_range, depth)?;
         // Macros that only bind a name loop over an empty list.
         let binds = matches!(&loop_.iter_range.expr, Expr::List(list) if list.elements.is_empty());

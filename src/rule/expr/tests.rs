@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::Timestamp;
+use crate::rule::RecordFacts;
 use crate::rule::pointer::Pointer;
 
 fn parse_json(text: &str) -> Value {
@@ -76,6 +77,7 @@ fn what_rules_say_works() {
         "this.email.split('@')[1] == 'example.com'",
         "record.stream == 'orders-raw' && record.partitionKey == 'k1' && record.size == 433",
         "!has(record.explicitHashKey) && record.arrivedAt < now",
+        "record.map(k, k) == ['stream', 'partitionKey', 'arrivedAt', 'size'] && record == record && size(record) == 4",
         "event.id == 'e1' && event.data == this && event.data.qty == this.qty",
         "type(this.qty) == int && type(this.rate) == double && type(now) == google.protobuf.Timestamp",
         "int(this.rate) == 1 && double(this.qty) == 3.0 && string(this.qty) == '3'",
@@ -207,6 +209,7 @@ fn faults_name_their_place_and_what_to_do() {
         "this.a.matches('[')",
         "this.a.matches('(a{1000}){90}')",
         "this.a.all(x, this.b.all(y, this.c.all(z, x == y + z)))",
+        "{'a': 1}.all(k, k in this.a)",
         "Foo{a: 1} == 1",
         "this.a + 1 - 2",
         "'text'",
@@ -227,6 +230,15 @@ fn faults_name_their_place_and_what_to_do() {
     assert_eq!(text.message, "the expression gives bool, where string is needed");
 }
 
+/// Contracts are shared by threads.
+#[test]
+fn expressions_are_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Expression>();
+    shared::<crate::rule::schema::Schema>();
+    shared::<crate::rule::field::FieldCheck>();
+}
+
 #[test]
 fn messages_are_text() {
     let this = json!({"qty": 3, "name": "x"});
@@ -235,6 +247,10 @@ fn messages_are_text() {
     assert_eq!(text("'qty is ' + string(this.qty)"), Ok("qty is 3".to_owned()));
     assert_eq!(text("'%s has %d'.format([this.name, this.qty])"), Ok("x has 3".to_owned()));
     assert_eq!(text("this.name"), Ok("x".to_owned()));
+    let long = json!({"name": "é".repeat(5_000)});
+    let bindings_long = Bindings::new(&scope(&long, &long));
+    let name = Expression::compile("this.name", Yields::Text).unwrap().text(&bindings_long).unwrap();
+    assert_eq!(name.chars().count(), MESSAGE_MAX);
     assert_eq!(text("this.qty").unwrap_err().to_string(), "the result is int, not string");
 }
 

@@ -67,6 +67,19 @@ impl<'a> Files<'a> {
             || self.others.iter().any(|(path, other)| path == dialect || id_of(other) == Some(dialect))
     }
 
+    /// The file, other than the one compiled, that holds `value` at `pointer`: where a fault the crate places there is.
+    pub(super) fn other_with(&self, pointer: &str, value: &Value) -> Option<&'a str> {
+        // A pattern that is a key is placed at its value.
+        let holds = |document: &Value| match document.pointer(pointer) {
+            Some(found) => found == value || value.as_str().is_some_and(|key| pointer.ends_with(&escaped(key))),
+            None => false,
+        };
+        if holds(self.document) {
+            return None;
+        }
+        self.others.iter().find(|(_, document)| holds(document)).map(|(path, _)| path.as_str())
+    }
+
     /// A reference that leads nowhere, with the place it is written at.
     pub(super) fn reference_fault(&self, error: &ReferencingError) -> SchemaFault {
         let fault = |pointer: Option<String>, message: String, hint: Option<String>| {
@@ -85,9 +98,10 @@ impl<'a> Files<'a> {
                 let written = find_ref(self.document, &|r| {
                     r.split('#').next().is_some_and(|file| !file.is_empty() && file.ends_with(last))
                 });
-                let hint = did_you_mean(name, self.others.keys().map(String::as_str)).or_else(|| {
-                    Some("references lead to other rule files, by relative path or by their $id; nothing is fetched from the network".to_owned())
-                });
+                let names = self.others.keys().filter_map(|path| path.rsplit('/').next());
+                let network = "references lead to other rule files, by relative path or by their $id; \
+                               nothing is fetched from the network";
+                let hint = did_you_mean(last, names).or_else(|| Some(network.to_owned()));
                 fault(written, format!("the reference leads to {name:?}, which is not among the rule files"), hint)
             }
             ReferencingError::PointerToNowhere { pointer } => {
@@ -133,6 +147,11 @@ pub(super) fn id_of(document: &Value) -> Option<&str> {
     id.contains("://").then_some(id)
 }
 
+/// A key as a segment of a JSON Pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 /// The pointer of the first `$ref` whose text is the one looked for.
 fn find_ref(value: &Value, wanted: &dyn Fn(&str) -> bool) -> Option<String> {
     match value {
@@ -144,7 +163,7 @@ fn find_ref(value: &Value, wanted: &dyn Fn(&str) -> bool) -> Option<String> {
             }
             object.iter().find_map(|(key, value)| {
                 let inner = find_ref(value, wanted)?;
-                Some(format!("/{}{inner}", key.replace('~', "~0").replace('/', "~1")))
+                Some(format!("/{}{inner}", escaped(key)))
             })
         }
         Value::Array(array) => {

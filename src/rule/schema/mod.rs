@@ -126,18 +126,20 @@ impl Schema {
 /// The crate's error about a schema, as a fault of the file.
 fn refused(error: &ValidationError<'_>, files: &Files<'_>) -> SchemaFault {
     let pointer = error.instance_path().as_str().to_owned();
-    match error.kind() {
-        ValidationErrorKind::Format { format } if format == "regex" => pattern_fault(pointer, error.instance()),
-        ValidationErrorKind::Referencing(error) => files.reference_fault(error),
-        ValidationErrorKind::Custom { message, .. } => SchemaFault { pointer, message: message.clone(), hint: None },
+    let (message, hint) = match error.kind() {
+        ValidationErrorKind::Referencing(error) => return files.reference_fault(error),
+        ValidationErrorKind::Format { format } if format == "regex" => pattern_problem(error.instance()),
+        ValidationErrorKind::Custom { message, .. } => (message.clone(), None),
         ValidationErrorKind::AnyOf { .. } if pointer.ends_with("/type") => {
-            SchemaFault { pointer, message: "no JSON Schema type".to_owned(), hint: type_hint(error.instance()) }
+            ("no JSON Schema type".to_owned(), type_hint(error.instance()))
         }
-        _ => {
-            let message = format!("not a valid schema: {}", reason::message(error));
-            SchemaFault { pointer, message, hint: None }
-        }
-    }
+        _ => (format!("not a valid schema: {}", reason::message(error)), None),
+    };
+    let message = match files.other_with(&pointer, error.instance()) {
+        Some(path) => format!("{message} (in {path:?}, which this file refers to)"),
+        None => message,
+    };
+    SchemaFault { pointer, message, hint }
 }
 
 fn type_hint(written: &Value) -> Option<String> {
@@ -146,12 +148,11 @@ fn type_hint(written: &Value) -> Option<String> {
     Some(near.unwrap_or_else(|| format!("the types are {}", TYPES.join(", "))))
 }
 
-fn pattern_fault(pointer: String, pattern: &Value) -> SchemaFault {
-    let (message, hint) = match super::compile_pattern(pattern.as_str().unwrap_or_default(), PATTERN_SIZE_MAX) {
+fn pattern_problem(pattern: &Value) -> (String, Option<String>) {
+    match super::compile_pattern(pattern.as_str().unwrap_or_default(), PATTERN_SIZE_MAX) {
         Err((problem, hint)) => (format!("the pattern {problem}"), hint),
         Ok(_) => ("the pattern is no regular expression of ECMA-262".to_owned(), None),
-    };
-    SchemaFault { pointer, message, hint }
+    }
 }
 
 #[cfg(test)]

@@ -116,6 +116,35 @@ fn references_lead_to_sibling_files_by_path_and_by_id() {
 }
 
 #[test]
+fn a_fault_in_a_file_referred_to_is_found_there() {
+    let cases = [
+        (json!({"type": 5}), "/type"),
+        (json!({"pattern": "(?=x)"}), "/pattern"),
+        (json!({"patternProperties": {"(?=x/y)": {}}}), "/patternProperties/(?=x~1y)"),
+        (json!({"items": [1]}), "/items/0"),
+    ];
+    for (broken, pointer) in cases {
+        let others = BTreeMap::from([("d/schemas/b.json".to_owned(), broken)]);
+        let document = json!({"properties": {"b": {"$ref": "b.json"}}});
+        let fault = Schema::compile(&document, "d/schemas/a.json", &others, true).unwrap_err();
+        assert_eq!(fault.pointer, pointer);
+        assert!(fault.message.ends_with("(in \"d/schemas/b.json\", which this file refers to)"), "{fault}");
+    }
+}
+
+/// As deep as a JSON text may be, in a debug build and on a test's stack.
+#[test]
+fn the_deepest_documents_fit_the_stack() {
+    let depth = 100;
+    let schema = (0..depth).fold(json!({"type": "integer"}), |inner, _| json!({"items": inner}));
+    let payload = (0..depth).fold(json!("x"), |inner, _| json!([inner]));
+    assert_eq!(found(&schema, &payload).len(), 1);
+    let branches =
+        (0..depth).fold(json!({"type": "integer"}), |inner, _| json!({"anyOf": [{"items": inner}, {"type": "null"}]}));
+    assert_eq!(found(&branches, &payload).len(), 1);
+}
+
+#[test]
 fn the_dialect_is_the_schemas_own_and_2020_12_without() {
     // A boolean exclusiveMinimum is draft 4's.
     let four = json!({"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": true});
