@@ -169,8 +169,9 @@ mod tests {
     }
 
     fn messages(value: &Value) -> Vec<String> {
-        let line =
-            |f: ShapeFault| format!("{} {} {} | {}", f.pointer, f.code.as_str(), f.message, f.hint.unwrap_or_default());
+        let line = |f: ShapeFault| {
+            format!("{:?} {} {} | {}", f.pointer.to_string(), f.code.as_str(), f.message, f.hint.unwrap_or_default())
+        };
         check(value).into_iter().map(line).collect()
     }
 
@@ -206,23 +207,23 @@ mod tests {
             "rules": [{"id": "x", "sevrity": "error", "expression": true}, {"id": "9"}],
         }));
         expect_test::expect![[r#"
-            /metadata/version wrong-type `version` is a number; it must be a string | put it in quotes
-            /metadata/status invalid-value `status` must be one of proposed, draft, active, deprecated, retired | 
-            /match missing-key `match` is empty | Which records this contract judges. At least one of the two.
-            /rules/0/expression wrong-type `expression` is a boolean; it must be a string | put it in quotes
-            /rules/0/sevrity unknown-key the format has no key `sevrity` here | did you mean "severity"?
-            /rules/1 missing-key this entry lacks the key `expression` | CEL that is true for a good event. An error (a missing field, an overflow) never passes.
-            /rules/1/id invalid-value `id` is not of the form it must have | Name of the rule, unique in its contract, a metric label: a letter, then letters, digits, _ . or -, at most 64.
-            /moed unknown-key the format has no key `moed` here | did you mean "mode"?
-            /frobnicate unknown-key the format has no key `frobnicate` here | keys here are apiVersion, kind, metadata, match, payload, mode, fields, rules, stream, reference, privacy, breaker, slo, examples
+            "/metadata/version" wrong-type `version` is a number; it must be a string | put it in quotes
+            "/metadata/status" invalid-value `status` must be one of proposed, draft, active, deprecated, retired | 
+            "/match" missing-key `match` is empty | Which records this contract judges. At least one of the two.
+            "/rules/0/expression" wrong-type `expression` is a boolean; it must be a string | put it in quotes
+            "/rules/0/sevrity" unknown-key the format has no key `sevrity` here | did you mean "severity"?
+            "/rules/1" missing-key this entry lacks the key `expression` | CEL that is true for a good event. An error (a missing field, an overflow) never passes.
+            "/rules/1/id" invalid-value `id` is not of the form it must have | Name of the rule, unique in its contract, a metric label: a letter, then letters, digits, _ . or -, at most 64.
+            "/moed" unknown-key the format has no key `moed` here | did you mean "mode"?
+            "/frobnicate" unknown-key the format has no key `frobnicate` here | keys here are apiVersion, kind, metadata, match, payload, mode, fields, rules, stream, reference, privacy, breaker, slo, examples
         "#]].assert_eq(&(messages(&file).join("\n") + "\n"));
         expect_test::expect![[r#"
-             missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1.
-            /kind invalid-value `kind` must be one of EventContract, Domain, Policy | 
+            "" missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1.
+            "/kind" invalid-value `kind` must be one of EventContract, Domain, Policy | 
         "#]]
         .assert_eq(&(messages(&json!({"kind": "Contract"})).join("\n") + "\n"));
         expect_test::expect![[r#"
-             wrong-type a rule file is a list; it must be a mapping | An event contract, or what the contracts of a domain share. See docs/contracts.md.
+            "" wrong-type a rule file is a list; it must be a mapping | An event contract, or what the contracts of a domain share. See docs/contracts.md.
         "#]].assert_eq(&(messages(&json!([1])).join("\n") + "\n"));
     }
 }
