@@ -142,7 +142,7 @@ fn with_sqs_down_bad_records_fail_good_ones_pass_and_nothing_is_lost() {
         }
     }
     assert_eq!(mesh.kinesis().read_all("parcels-mesh").len(), 12, "the good ones of both requests");
-    assert!(gate.metric("meshgate_sink_failures_total", &[r#"sink="sqs""#]) > 0.0);
+    assert!(gate.metric("meshgate_sink_failures_total", &[r#"sink="dlq""#]) > 0.0);
     assert_eq!(gate.metric("meshgate_records_total", &[r#"settlement="unsettled""#]), 2.0);
 }
 

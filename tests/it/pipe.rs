@@ -29,12 +29,12 @@ fn good_events_pass_byte_for_byte_and_the_exit_code_tells_of_the_rest() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let verdicts = home.path().join("verdicts.jsonl");
     let (first, second) = (good_parcel("1"), good_parcel("2"));
-    // A carriage return, an empty line, one broken and one bad event, and no newline at the end.
+    // A carriage return (white space to JSON, so it stays), an empty line, one broken and one bad event, and no newline at the end.
     let input = format!("{first}\r\n\n{{\"type\":\n{}\n{second}", bad_parcel("b"));
     let output = pipe(input.as_bytes(), &["--verdicts", verdicts.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{first}\n{second}\n"), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{first}\r\n{second}\n"), "{said}");
 
     let lines = std::fs::read_to_string(&verdicts).expect("the verdicts are written");
     let verdicts: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).expect("JSON lines")).collect();
