@@ -43,6 +43,9 @@ pub fn print<R: Row>(rows: &[R], format: Format, out: &mut dyn Write) -> io::Res
             for row in rows {
                 table.add_row(row.cells().iter().map(|cell| printable(cell).into_owned()));
             }
+            for column in table.column_iter_mut() {
+                column.set_padding((0, 2));
+            }
             writeln!(out, "{}", table.trim_fmt())
         }
     }

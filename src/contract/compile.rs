@@ -134,3 +134,6 @@ fn code_of(kind: yaml::YamlFaultKind) -> Code {
         yaml::YamlFaultKind::NotData => Code::NotData,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,6 +135,10 @@ codes! {
     UnknownRule = "unknown-rule",
     /// An example's verdict or violations are not those it expects.
     ExampleFails = "example-fails",
+    /// A contract that lets every event pass.
+    NothingJudged = "nothing-judged",
+    /// Something is declared and never used.
+    Unused = "unused",
     /// Part of the format that this version does not judge yet.
     NotSupported = "not-supported",
 }

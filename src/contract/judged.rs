@@ -11,6 +11,7 @@ use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, Vio
 use crate::rule::expr::{Bindings, Expression};
 use crate::rule::field::FieldCheck;
 use crate::rule::mask::Mask;
+use crate::rule::number_types::NumberTypes;
 use crate::rule::pointer::Pointer;
 use crate::rule::schema::Schema;
 use crate::rule::{Finding, OnFail, RecordFacts, Scope};
@@ -48,11 +49,29 @@ pub struct Contract {
     /// Where the payload is in the event.
     pub payload: Pointer,
     pub(super) schema: Option<Schema>,
+    pub(super) numbers: Numbers,
     pub(super) checks: Vec<Check>,
     pub(super) masks: Vec<Mask>,
     /// The share of events that may fail, 0 to 1, as `slo` says.
     pub slo_error_ratio: Option<f64>,
     pub(super) examples: Vec<Example>,
+}
+
+/// What the schema calls numbers, so that expressions see them so.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    this: NumberTypes,
+    event: NumberTypes,
+}
+
+impl Numbers {
+    pub(super) fn of(schema: &Schema, payload: &Pointer) -> Self {
+        Self { this: schema.number_types().clone(), event: schema.number_types().within(payload) }
+    }
+
+    fn bind<'a>(&'a self, scope: &Scope<'a>) -> Bindings<'a> {
+        Bindings::typed(scope, &self.this, &self.event)
+    }
 }
 
 /// One entry of `fields` or `rules`.
@@ -112,7 +131,7 @@ impl Contract {
         let mut consequences: Vec<(Mode, OnFail)> = violations.iter().map(|v| (v.mode, OnFail::Quarantine)).collect();
 
         let scope = Scope { this: payload, event, record: *record, now };
-        let bindings = Bindings::new(&scope);
+        let bindings = self.numbers.bind(&scope);
         for check in self.checks.iter().filter(|check| check.mode != Mode::Off) {
             let Some(found) = self.apply(check, &scope, &bindings) else { continue };
             consequences.push((check.mode, check.on_fail));
@@ -160,13 +179,13 @@ impl Contract {
     /// none of them can reach a message. Only a violated rule pays for the copy.
     fn told(&self, expression: &Expression, scope: &Scope<'_>) -> Option<String> {
         let text = if self.masks.is_empty() {
-            expression.text(&Bindings::new(scope)).ok()?
+            expression.text(&self.numbers.bind(scope)).ok()?
         } else {
             let mut event = scope.event.clone();
             self.masks.iter().for_each(|mask| mask.apply(&mut event));
             // A mask at or above the payload leaves nothing of it to tell.
             let this = self.payload.resolve(&event)?;
-            expression.text(&Bindings::new(&Scope { this, event: &event, ..*scope })).ok()?
+            expression.text(&self.numbers.bind(&Scope { this, event: &event, ..*scope })).ok()?
         };
         match text.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((end, _)) => Some(text[..end].to_owned()),

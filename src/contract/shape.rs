@@ -246,9 +246,6 @@ mod tests {
         .assert_eq(&(messages(&json!({"kind": "Contract"})).join("\n") + "\n"));
         expect_test::expect![[r#"
              wrong-type a rule file is a list; it must be a mapping | An event contract, or what the contracts of a domain share. See docs/contracts.md.
-             wrong-type a rule file is a list; it must be a mapping | What one event type must be.
-             wrong-type a rule file is a list; it must be a mapping | What the contracts of one domain share. Its file is domain.yaml in the domain's directory.
-             wrong-type a rule file is a list; it must be a mapping | Rules the platform team applies across domains. Not supported yet: refused.
         "#]].assert_eq(&(messages(&json!([1])).join("\n") + "\n"));
     }
 }

@@ -17,7 +17,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-pub use split::{elements, lines};
+pub use split::{elements, elements_at_most, lines};
 
 /// The deepest nesting of arrays and objects that is taken: `[[…]]` with this many brackets is the limit itself.
 pub const DEPTH_MAX: usize = 100;

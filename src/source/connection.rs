@@ -117,7 +117,7 @@ enum Silence {
     Idle,
 }
 
-/// What moves on a connection. Times are milliseconds after `opened`.
+/// What moves on a connection. Times are microseconds after `opened`.
 struct Activity {
     opened: Instant,
     /// Requests whose answer is not handed to the protocol yet.
@@ -145,7 +145,7 @@ impl Activity {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn read_some(&self) {
@@ -171,7 +171,7 @@ impl Activity {
         if self.under_way.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let after = |millis: u64, time: Duration| self.opened + Duration::from_millis(millis) + time;
+        let after = |micros: u64, time: Duration| self.opened + Duration::from_micros(micros) + time;
         Some(match self.head.load(Ordering::Relaxed) {
             0 => (after(self.moved.load(Ordering::Relaxed), limits.idle_time), Silence::Idle),
             begun => (after(begun - 1, limits.header_time), Silence::Head),
@@ -193,7 +193,7 @@ impl Activity {
     }
 
     fn is_still_since(&self, since: Option<Instant>) -> bool {
-        let moved = self.opened + Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        let moved = self.opened + Duration::from_micros(self.moved.load(Ordering::Relaxed));
         self.under_way.load(Ordering::Relaxed) == 0 && since.is_none_or(|since| moved <= since)
     }
 }

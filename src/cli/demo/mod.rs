@@ -2,7 +2,7 @@
 
 mod events;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +60,11 @@ pub struct DemoArgs {
     admin: Option<SocketAddr>,
 }
 
+/// `println!` that does not mind a reader who has seen enough, as `head` has.
+macro_rules! say {
+    ($($told:tt)*) => { let _ = writeln!(std::io::stdout(), $($told)*); };
+}
+
 /// Runs the demo. Exit code 0 whatever was refused: refusing is what it shows.
 pub fn run(args: DemoArgs) -> ExitCode {
     let overrides =
@@ -90,8 +95,8 @@ pub fn run(args: DemoArgs) -> ExitCode {
     let ended = runtime.block_on(run::serve(&config, rules, metrics, |data, admin| {
         let went_well = &mut went_well;
         async move {
-            println!("The gate listens on http://{data} with the rules of {}/", told.rules.display());
-            println!("Sending {count} events as a producer would: AWS_ENDPOINT_URL_KINESIS=http://{data}\n");
+            say!("The gate listens on http://{data} with the rules of {}/", told.rules.display());
+            say!("Sending {count} events as a producer would: AWS_ENDPOINT_URL_KINESIS=http://{data}\n");
             if let Err(message) = produce(data, events, count, &show).await {
                 eprintln!("meshgate: {message}");
                 *went_well = false;
@@ -100,7 +105,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
             print_outcome(&show);
             print_where_to_look(&told, admin);
             if !once {
-                println!("\nServing until Ctrl-C.");
+                say!("\nServing until Ctrl-C.");
                 serve::told_to_stop().await;
             }
         }
@@ -131,14 +136,14 @@ async fn produce(endpoint: SocketAddr, mut events: Events, count: usize, metrics
         put(&client, batch).await?;
         bar.set_position((count - left) as u64);
         bar.set_message(progress_line(metrics));
-        if bar.is_hidden() && (left == 0 || left % 1_000 == 0) {
-            println!("{:>6} sent  {}", count - left, progress_line(metrics));
+        if bar.is_hidden() && (left == 0 || left.is_multiple_of(1_000)) {
+            say!("{:>6} sent  {}", count - left, progress_line(metrics));
         } else {
             tokio::time::sleep(PAUSE).await;
         }
     }
     bar.finish();
-    println!();
+    say!("");
     Ok(())
 }
 
@@ -173,7 +178,7 @@ fn progress_line(metrics: &Metrics) -> String {
 }
 
 fn print_outcome(metrics: &Metrics) {
-    println!("What was refused or warned about, by rule:\n");
+    say!("What was refused or warned about, by rule:\n");
     let mut rows: Vec<RuleCount> = metrics
         .counters("meshgate_violations_total")
         .into_iter()
@@ -199,14 +204,11 @@ fn print_where_to_look(config: &Config, admin: SocketAddr) {
     let data = if config.data == defaults.data { String::new() } else { format!(" --data {}", config.data.display()) };
     let bold =
         |text: &str| if std::io::stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
-    println!("\n{}", bold("Where to look next"));
-    println!("  the good events      meshgate tail orders-events{data}");
-    println!("  the bad ones         meshgate dlq ls{data}");
-    println!("  one, with reasons    meshgate dlq show ID{data}");
-    println!("  metrics              curl http://{admin}/metrics");
-    println!("  contracts            curl http://{admin}/contracts");
-    println!(
-        "  rules to play with   {}/orders/*.yaml, then: curl -X POST http://{admin}/reload",
-        config.rules.display()
-    );
+    say!("\n{}", bold("Where to look next"));
+    say!("  the good events      meshgate tail orders-events{data}");
+    say!("  the bad ones         meshgate dlq ls{data}");
+    say!("  one, with reasons    meshgate dlq show ID{data}");
+    say!("  metrics              curl http://{admin}/metrics");
+    say!("  contracts            curl http://{admin}/contracts");
+    say!("  rules to play with   {}/orders/*.yaml, then: curl -X POST http://{admin}/reload", config.rules.display());
 }

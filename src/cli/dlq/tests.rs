@@ -56,12 +56,12 @@ fn listing_for_people_and_programs() {
     check(
         &["ls", "--format", "table"],
         expect![[r#"
-         ID    QUARANTINED               STREAM  DOMAIN  CONTRACT      RULE          KIND
-         5f3b  2026-11-22T10:00:02.000Z  orders  shop    order.placed  schema        schema
-         5f3a  2026-11-22T10:00:01.000Z  orders  shop    order.placed  total_is_sum  rule
+            ID    QUARANTINED               STREAM  DOMAIN  CONTRACT      RULE          KIND
+            5f3b  2026-11-22T10:00:02.000Z  orders  shop    order.placed  schema        schema
+            5f3a  2026-11-22T10:00:01.000Z  orders  shop    order.placed  total_is_sum  rule
 
-        2 of 2 dead letters; `meshgate dlq show ID` tells why
-    "#]],
+            2 of 2 dead letters; `meshgate dlq show ID` tells why
+        "#]],
     );
     check(
         &["ls", "--format", "json", "--limit", "1"],
@@ -72,11 +72,11 @@ fn listing_for_people_and_programs() {
     check(
         &["ls", "--format", "table", "--kind", "rule", "--domain", "shop"],
         expect![[r#"
-         ID    QUARANTINED               STREAM  DOMAIN  CONTRACT      RULE          KIND
-         5f3a  2026-11-22T10:00:01.000Z  orders  shop    order.placed  total_is_sum  rule
+            ID    QUARANTINED               STREAM  DOMAIN  CONTRACT      RULE          KIND
+            5f3a  2026-11-22T10:00:01.000Z  orders  shop    order.placed  total_is_sum  rule
 
-        1 of 1 dead letters; `meshgate dlq show ID` tells why
-    "#]],
+            1 of 1 dead letters; `meshgate dlq show ID` tells why
+        "#]],
     );
     check(&["ls", "--format", "json", "--rule", "other"], expect![[r#""#]]);
 }

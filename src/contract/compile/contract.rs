@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::domain::Shared;
 use super::example;
 use super::file::RuleFile;
-use crate::contract::diagnostic::Code;
+use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
-use crate::contract::judged::{Check, Condition, Contract, RESERVED_IDS};
+use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS};
 use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, ViolationKind};
 use crate::rule::OnFail;
@@ -47,7 +47,12 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     checks.extend(rules(file, mode, &mut ids));
     let masks = masks(file, &payload);
     let examples = example::compile(file, &ids.seen);
+    let slo_error_ratio = slo(file);
+    if file.is_clean() {
+        warn_of_nothing(file, schema.is_some());
+    }
     let metadata = metadata?;
+    let numbers = schema.as_ref().map(|schema| Numbers::of(schema, &payload)).unwrap_or_default();
     Some(Contract {
         domain: shared.directory.into(),
         name: metadata.name,
@@ -62,9 +67,10 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         type_pointer: shared.type_pointer.clone(),
         payload,
         schema,
+        numbers,
         checks,
         masks,
-        slo_error_ratio: slo(file),
+        slo_error_ratio,
         examples,
     })
 }
@@ -76,8 +82,8 @@ fn nobody() -> Owner {
 
 fn refuse_unsupported(file: &RuleFile<'_>) {
     let refuse = |at: Pointer, what: &str, hint: &str| {
-        let message = format!("{what} not supported yet: it would have no effect");
-        let diagnostic = crate::contract::Diagnostic::new(file.key_place(&at), Code::NotSupported, message);
+        let message = format!("{what} not supported yet and would have no effect");
+        let diagnostic = Diagnostic::new(file.key_place(&at), Code::NotSupported, message);
         file.note(diagnostic.with_hint(hint.to_owned()));
     };
     if file.length(&key("stream")) > 0 {
@@ -89,6 +95,28 @@ fn refuse_unsupported(file: &RuleFile<'_>) {
     }
     if file.value(&key("breaker")).is_some_and(|breaker| !breaker.is_null()) {
         refuse(key("breaker"), "`breaker` is", "take it out; alert on meshgate_events_total instead");
+    }
+}
+
+/// What works, but probably not as its team means it.
+fn warn_of_nothing(file: &RuleFile<'_>, has_schema: bool) {
+    if !has_schema && file.length(&key("fields")) + file.length(&key("rules")) == 0 {
+        let message = "the contract has no schema, fields or rules, so every event of its type is forwarded";
+        file.note(file.at(&Pointer::root(), Code::NothingJudged, message).as_warning());
+    }
+    let used: Vec<&str> = (0..file.length(&key("fields")))
+        .filter_map(|index| {
+            let list = key("fields").child(index.to_string()).child("arguments").child("validValuesFrom");
+            file.value(&list)?.as_str()
+        })
+        .collect();
+    for (name, _) in file.value(&key("reference")).and_then(Value::as_object).into_iter().flatten() {
+        if !used.contains(&name.as_str()) {
+            let place = file.key_place(&key("reference").child(name.as_str()));
+            let message = format!("no field uses the list `{name}`");
+            let hint = "name it in a field's arguments: {validValuesFrom: …}, or take it out";
+            file.note(Diagnostic::new(place, Code::Unused, message).with_hint(hint.to_owned()).as_warning());
+        }
     }
 }
 

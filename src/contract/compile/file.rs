@@ -78,6 +78,11 @@ impl<'f> RuleFile<'f> {
         !self.shape.iter().any(|fault| fault.pointer.segments().starts_with(pointer.segments()))
     }
 
+    /// Whether nothing is wrong with it so far.
+    pub fn is_clean(&self) -> bool {
+        self.shape.is_empty() && self.diagnostics.borrow().is_empty()
+    }
+
     /// A fault of the value there.
     pub fn at(&self, pointer: &Pointer, code: Code, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(self.place(pointer), code, message)
@@ -129,7 +134,7 @@ impl<'f> RuleFile<'f> {
         match Expression::compile(source, yields) {
             Ok(expression) => Some(expression),
             Err(fault) => {
-                let end = fault.offset + word(source.get(fault.offset..).unwrap_or_default());
+                let end = fault.offset + token(source.get(fault.offset..).unwrap_or_default());
                 let start = self.document.offset_in(self.text, at, fault.offset);
                 let end = self.document.offset_in(self.text, at, end).max(start + 1);
                 let place = Place::new(&self.path, self.text, start..end);
@@ -140,7 +145,9 @@ impl<'f> RuleFile<'f> {
     }
 }
 
-/// The bytes of the word at the start of `text`, 1 where there is none.
-fn word(text: &str) -> usize {
-    text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len()).max(1)
+/// The bytes of the word or quoted text at the start of `text`, 1 where there is neither.
+fn token(text: &str) -> usize {
+    let quoted = text.strip_prefix(['"', '\'']).and_then(|rest| rest.find(&text[..1])).map(|end| end + 2);
+    let word = || text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    quoted.unwrap_or_else(word).max(1)
 }

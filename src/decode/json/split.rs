@@ -9,6 +9,12 @@ use std::ops::Range;
 /// malformed element of a batch be refused while the others are taken. A body whose elements all pass is itself
 /// well-formed.
 pub fn elements(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
+    elements_at_most(bytes, usize::MAX)
+}
+
+/// The first `most` of [`elements`]; what follows them is not looked at. Bounds the memory that a body of many tiny elements
+/// takes.
+pub fn elements_at_most(bytes: &[u8], most: usize) -> Option<Vec<Range<usize>>> {
     let body = trim(bytes, 0..bytes.len());
     if body.len() < 2 || bytes[body.start] != b'[' || bytes[body.end - 1] != b']' {
         return None;
@@ -18,7 +24,7 @@ pub fn elements(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
         return Some(Vec::new());
     }
     let mut elements = Vec::new();
-    let mut push = |range: Range<usize>| {
+    let push = |elements: &mut Vec<Range<usize>>, range: Range<usize>| {
         let element = trim(bytes, range);
         let present = !element.is_empty();
         elements.push(element);
@@ -31,8 +37,11 @@ pub fn elements(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.checked_sub(1)?,
             b',' if depth == 0 => {
-                if !push(start..at) {
+                if !push(&mut elements, start..at) {
                     return None;
+                }
+                if elements.len() == most {
+                    return Some(elements);
                 }
                 start = at + 1;
             }
@@ -40,7 +49,7 @@ pub fn elements(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
         }
         at += 1;
     }
-    (depth == 0 && push(start..inside.end)).then_some(elements)
+    (depth == 0 && push(&mut elements, start..inside.end)).then_some(elements)
 }
 
 /// The index of the quote that ends the string beginning at `at`.
@@ -84,6 +93,14 @@ mod tests {
 
     fn split(text: &str) -> Option<Vec<&str>> {
         Some(elements(text.as_bytes())?.into_iter().map(|range| &text[range]).collect())
+    }
+
+    #[test]
+    fn the_first_elements_can_be_had_alone() {
+        let text = b"[1, 2, 3, oops";
+        assert_eq!(elements_at_most(b"[1, 2, 3]", 2), Some(vec![1..2, 4..5]));
+        assert_eq!(elements_at_most(b"[1, 2]", 2), Some(vec![1..2, 4..5]));
+        assert_eq!(elements_at_most(text, 2), None);
     }
 
     #[test]

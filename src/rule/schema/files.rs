@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jsonschema::{ReferencingError, Registry, Retrieve, Uri};
+use jsonschema::{Draft, ReferencingError, Registry, Retrieve, Uri};
 use serde_json::Value;
 
 use super::SchemaFault;
@@ -53,10 +53,18 @@ impl<'a> Files<'a> {
 
     pub(super) fn registry(&self) -> Result<Registry<'a>, ReferencingError> {
         let mut registry = Registry::new().retriever(self.retriever());
-        for (path, document) in self.others {
+        for (path, document) in self.others.iter().filter(|(_, document)| self.has_known_dialect(document)) {
             registry = registry.add(uri_of(path), document)?;
         }
         registry.prepare()
+    }
+
+    /// Whether a document's dialect is a draft, or a meta-schema among the files. A file of another is left out: it is not
+    /// this one's fault.
+    fn has_known_dialect(&self, document: &Value) -> bool {
+        let Some(dialect) = document.get("$schema").and_then(Value::as_str) else { return true };
+        Draft::default().detect(document) != Draft::Unknown
+            || self.others.iter().any(|(path, other)| path == dialect || id_of(other) == Some(dialect))
     }
 
     /// A reference that leads nowhere, with the place it is written at.

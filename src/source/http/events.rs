@@ -55,7 +55,7 @@ pub fn read(parts: &Parts, body: &Bytes) -> Result<Vec<Bytes>, Problem> {
     }
     match format {
         Format::Lines => bounded(json::lines(body).map(|(_, line)| body.slice_ref(line))),
-        Format::Json | Format::Batch => match json::elements(body) {
+        Format::Json | Format::Batch => match json::elements_at_most(body, EVENTS_MAX + 1) {
             Some(elements) => bounded(elements.into_iter().map(|span| body.slice(span))),
             None => Ok(vec![body.clone()]),
         },

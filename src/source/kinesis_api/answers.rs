@@ -136,10 +136,10 @@ impl ModeDetails {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Monitoring {
-    shard_level_metrics: [&'static str; 0],
+    shard_level_metrics: &'static [&'static str],
 }
 
-const NO_MONITORING: [Monitoring; 1] = [Monitoring { shard_level_metrics: [] }];
+const NO_MONITORING: [Monitoring; 1] = [Monitoring { shard_level_metrics: &[] }];
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]

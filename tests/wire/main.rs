@@ -1,0 +1,9 @@
+//! The data port over real sockets, with scripted ports behind it.
+
+mod captures;
+mod cbor;
+mod client;
+mod http;
+mod kinesis;
+mod limits;
+mod world;
