@@ -147,6 +147,30 @@ fn with_sqs_down_bad_records_fail_good_ones_pass_and_nothing_is_lost() {
 }
 
 #[test]
+fn while_sqs_hangs_producers_are_answered_within_the_deadline_and_nothing_is_lost() {
+    let Some(mesh) = Emulator::ministack() else { return };
+    mesh.create_stream("parcels-mesh", 1);
+    let Some(queue) = Emulator::ministack() else { return };
+    queue.create_queue(QUEUE);
+    let gate = gate(&mesh.endpoint(), &queue.endpoint(), "", &[]);
+    let mut kinesis = gate.kinesis();
+    let bad = [Put::new(bad_parcel("1"), "k")];
+    kinesis.put_records("parcels-in", &bad).expect("an answer");
+
+    queue.pause();
+    let started = Instant::now();
+    let results = kinesis.put_records("parcels-in", &bad).expect("an answer");
+    assert!(!results[0]["ErrorCode"].is_null(), "nothing is durable: {results:?}");
+    // The deadline is 3 s; an attempt that began before it may run to its own time-out.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+
+    queue.resume();
+    let results = kinesis.put_records("parcels-in", &bad).expect("an answer");
+    assert!(results[0]["ErrorCode"].is_null(), "the producer's own retry succeeds: {results:?}");
+    assert!(queue.messages(QUEUE).len() >= 2, "at least one letter of each acknowledged request");
+}
+
+#[test]
 fn with_kinesis_down_good_records_fail_as_kinesis_would_fail_them() {
     let Some(mut mesh) = Emulator::ministack() else { return };
     mesh.create_stream("parcels-mesh", 1);

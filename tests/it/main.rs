@@ -12,5 +12,7 @@ mod deploy;
 mod drain;
 mod github;
 mod harness;
+mod http;
 mod pipe;
 mod readme;
+mod rules;

@@ -29,7 +29,7 @@ fn good_events_pass_byte_for_byte_and_the_exit_code_tells_of_the_rest() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let verdicts = home.path().join("verdicts.jsonl");
     let (first, second) = (good_parcel("1"), good_parcel("2"));
-    // A carriage return, an empty line, one broken and one bad event, and no newline at the end.
+    // A carriage return (white space to JSON, so it stays), an empty line, one broken and one bad event, and no newline at the end.
     let input = format!("{first}\r\n\n{{\"type\":\n{}\n{second}", bad_parcel("b"));
     let output = pipe(input.as_bytes(), &["--verdicts", verdicts.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&output.stderr);

@@ -95,6 +95,15 @@ impl Emulator {
         self.process.wait(Duration::from_secs(5));
     }
 
+    /// Stops it from answering, with its connections open: a far end that hangs.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     pub fn create_stream(&self, name: &str, shards: usize) {
         let mut kinesis = self.kinesis();
         kinesis.call("CreateStream", &json!({"StreamName": name, "ShardCount": shards})).expect("CreateStream");

@@ -1,0 +1,103 @@
+//! Rule files and settings at start and at reload: all faults at once, and the last good rules stay.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{Gate, GateOptions, Put, binary, copy_tree, parcels_rules, run, temporary, wait_until};
+
+const CONTRACT: &str = "parcels/parcel.sent.yaml";
+
+/// The tests' rules, to be changed.
+fn copied_rules(home: &Path) -> std::path::PathBuf {
+    let rules = home.join("rules");
+    copy_tree(&parcels_rules(), &rules);
+    rules
+}
+
+/// A parcel of 20 kg, and whether the gate forwards it.
+fn forwards_twenty_kilos(gate: &Gate) -> bool {
+    let before = gate.metric("meshgate_events_total", &[r#"verdict="forward""#]);
+    let event = r#"{"type":"parcel.sent","data":{"recipient":"Ada","weight":20}}"#;
+    let results = gate.kinesis().put_records("parcels", &[Put::new(event, "k")]).expect("an answer");
+    assert!(results[0]["ErrorCode"].is_null(), "{results:?}");
+    gate.metric("meshgate_events_total", &[r#"verdict="forward""#]) > before
+}
+
+#[test]
+fn at_sighup_new_rules_judge_and_broken_ones_leave_the_last_good_in_force() {
+    let home = temporary();
+    let rules = copied_rules(home.path());
+    let file = rules.join(CONTRACT);
+    let written = std::fs::read_to_string(&file).expect("the contract");
+    let gate = Gate::start(GateOptions { rules, ..GateOptions::default() });
+    assert!(forwards_twenty_kilos(&gate));
+    let revision = |gate: &Gate| gate.admin("/contracts").json()["domains"][0]["revision"].to_string();
+    let first = revision(&gate);
+
+    // Stricter.
+    let strict = written.replace("this.weight > 0.0", "this.weight > 0.0 && this.weight < 10.0");
+    std::fs::write(&file, &strict).expect("a writable contract");
+    gate.signal("HUP");
+    wait_until("the new revision", Duration::from_secs(10), || (revision(&gate) != first).then_some(()));
+    assert!(!forwards_twenty_kilos(&gate), "the new rule refuses it");
+    let second = revision(&gate);
+
+    // Broken.
+    std::fs::write(&file, strict.replace("this.weight > 0.0", "this.weight >")).expect("a writable contract");
+    gate.signal("HUP");
+    wait_until("a stale domain", Duration::from_secs(10), || {
+        (gate.metric("meshgate_rules_stale", &[r#"domain="parcels""#]) == 1.0).then_some(())
+    });
+    assert_eq!(revision(&gate), second, "the last good rules stay");
+    assert!(!forwards_twenty_kilos(&gate), "and judge");
+    let ready = gate.admin("/ready");
+    assert_eq!(ready.status, 200, "a stale domain takes no gate out of service");
+    assert!(ready.text().contains("parcels"), "{}", ready.text());
+
+    // Repaired.
+    std::fs::write(&file, &written).expect("a writable contract");
+    gate.signal("HUP");
+    wait_until("no stale domain", Duration::from_secs(10), || {
+        (gate.metric("meshgate_rules_stale", &[r#"domain="parcels""#]) == 0.0).then_some(())
+    });
+    assert!(forwards_twenty_kilos(&gate));
+    assert_eq!(gate.metric("meshgate_reloads_total", &[]), 3.0);
+}
+
+/// `meshgate run` that must refuse to start; what it said.
+fn refused(home: &Path, rules: &Path, settings: &str) -> String {
+    let file = home.join("meshgate.yaml");
+    std::fs::write(&file, settings).expect("writable settings");
+    let mut command = Command::new(binary());
+    command.args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).arg("--config").arg(&file);
+    command.arg("--rules").arg(rules).arg("--data").arg(home.join("meshgate.db")).current_dir(home);
+    let output = run(&mut command);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(output.stdout.is_empty());
+    said
+}
+
+#[test]
+fn at_start_every_fault_of_the_rules_is_told_and_nothing_starts() {
+    let home = temporary();
+    let rules = copied_rules(home.path());
+    let file = rules.join(CONTRACT);
+    let written = std::fs::read_to_string(&file).expect("the contract");
+    let broken =
+        written.replace("this.weight > 0.0", "this.weight >").replace("severity: warning", "severity: dreadful");
+    std::fs::write(&file, broken).expect("a writable contract");
+    let said = refused(home.path(), &rules, "");
+    assert!(said.contains(CONTRACT) && said.contains("bad-expression") && said.contains("dreadful"), "{said}");
+    assert!(!home.path().join("meshgate.db").exists(), "nothing was opened");
+}
+
+#[test]
+fn at_start_every_fault_of_the_settings_is_told_with_its_place() {
+    let home = temporary();
+    let said = refused(home.path(), &parcels_rules(), "backend: azure\nlimits: {connections: 0}\nlisten_on: here\n");
+    for word in ["meshgate.yaml", "azure", "connections", "listen_on"] {
+        assert!(said.contains(word), "{word} is not told:\n{said}");
+    }
+}
