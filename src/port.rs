@@ -11,6 +11,10 @@ use bytes::Bytes;
 
 use crate::model::{DeadLetter, Judgement, Outcome, Placement, Record, StreamDescription, Timestamp, Unsettled};
 
+/// What the gate's own upstream client sends, naming its process, and its data port refuses when the name is its own: a gate
+/// that was made its own upstream would judge each record for ever.
+pub const INSTANCE_HEADER: &str = "x-meshgate-instance";
+
 /// A boxed future, so that the traits below can be used as objects. One allocation per batch, not per record.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -4,7 +4,7 @@
 //! * `GET /ready` -- 200 when the gate takes records, 503 while it drains. The body says what it knows.
 //! * `GET /metrics` -- Prometheus text format 0.0.4.
 //! * `GET /contracts` -- what is loaded: domains, contracts, versions, owners, rules, from which git revision.
-//! * `POST /reload` -- reads the rule files again; 200 applied, 409 where some domain kept its last good version.
+//! * `POST /reload` -- reads the rule files again; 200 applied, 409 where some file has a fault.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ async fn reload(admin: Arc<Admin>) -> Response<Full<Bytes>> {
     match tokio::task::spawn_blocking(move || rules.reload()).await {
         Ok(Ok(loaded)) => {
             let faults: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
-            let status = if loaded.failed.is_empty() { StatusCode::OK } else { StatusCode::CONFLICT };
+            let status = if loaded.is_good { StatusCode::OK } else { StatusCode::CONFLICT };
             respond(status, &json!({"revision": loaded.revision, "staleDomains": loaded.failed, "faults": faults}))
         }
         Ok(Err(error)) => respond(StatusCode::CONFLICT, &json!({"error": error.to_string()})),

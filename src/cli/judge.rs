@@ -72,7 +72,7 @@ pub fn run(args: JudgeArgs) -> ExitCode {
         Err(error) => return trouble(error),
     };
     let compiled = contract::compile(&files, &rules::revision(&args.rules));
-    if !compiled.failed.is_empty() {
+    if !compiled.is_good() {
         let prefix = format!("{}/", args.rules.display());
         eprint!("{}", diagnostic::text(&compiled.diagnostics, &files, &prefix, io::stderr().is_terminal()));
         return trouble("the rules do not compile, so nothing was judged; `meshgate check` shows this too");

@@ -123,13 +123,10 @@ pub(super) async fn serve<F: Future<Output = ()>>(
 pub(super) fn load_rules(config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<Rules>, ExitCode> {
     let (rules, loaded) = Rules::load(&config.rules, Arc::clone(metrics)).map_err(trouble)?;
     print_faults(&loaded.diagnostics, &loaded.files, &format!("{}/", config.rules.display()));
-    if loaded.failed.is_empty() {
+    if loaded.is_good {
         return Ok(Arc::new(rules));
     }
-    let domains = loaded.failed.join(", ");
-    Err(trouble(format_args!(
-        "the rules of {domains} do not compile; nothing was started. `meshgate check` shows this too"
-    )))
+    Err(trouble("the rules have faults, so nothing was started; `meshgate check` shows this too"))
 }
 
 fn print_faults(faults: &[Diagnostic], files: &RuleFiles, prefix: &str) {

@@ -16,6 +16,8 @@ pub struct Loaded {
     pub files: RuleFiles,
     /// Domains whose files did not compile. They keep their last good version, where there is one.
     pub failed: Vec<String>,
+    /// No file has an error, policies among them, which belong to no domain.
+    pub is_good: bool,
     pub revision: String,
 }
 
@@ -66,9 +68,9 @@ impl Rules {
         *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(set);
         stale.clone_from(&loaded.failed);
         self.publish(Some(&before), &loaded);
-        let outcome = if loaded.failed.is_empty() { "applied" } else { "partial" };
+        let outcome = if loaded.is_good { "applied" } else { "partial" };
         self.metrics.reloads.with_label_values(&[outcome]).inc();
-        if loaded.failed.is_empty() {
+        if loaded.is_good {
             tracing::info!(revision = loaded.revision, "rules reloaded");
         } else {
             let faults: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
@@ -76,7 +78,7 @@ impl Rules {
                 revision = loaded.revision,
                 domains = loaded.failed.join(","),
                 faults = faults.join("; "),
-                "rules reloaded in part: these domains do not compile and keep their last good version"
+                "rules reloaded in part: domains that do not compile keep their last good version"
             );
         }
         Ok(loaded)
@@ -108,6 +110,8 @@ fn compile(dir: &Path) -> Result<(ContractSet, Loaded), ReadError> {
     let files = rules::read(dir)?;
     let revision = rules::revision(dir);
     let compiled = contract::compile(&files, &revision);
-    let loaded = Loaded { diagnostics: compiled.diagnostics, files, failed: compiled.failed, revision };
+    let is_good = compiled.is_good();
+    let loaded = Loaded {
+        is_good, diagnostics: compiled.diagnostics, files, failed: compiled.failed, revision };
     Ok((compiled.set, loaded))
 }

@@ -12,7 +12,7 @@ use super::{Gate, GateOptions};
 use crate::config::{Backend, Config};
 use crate::metrics::Metrics;
 use crate::port::{Catalog, DeadLetterSink, MeshSink};
-use crate::sink::aws::{AwsError, AwsOptions, Clients};
+use crate::sink::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::sink::kinesis::KinesisSink;
 use crate::sink::local::{LocalOptions, Store};
 use crate::sink::sqs::SqsSink;
@@ -26,6 +26,10 @@ pub enum StartError {
         "cannot listen on {address}: {error}; another process may hold the port, or choose one with --listen or --admin"
     )]
     Bind { address: SocketAddr, error: std::io::Error },
+    #[error(
+        "{key} is {url:?}, which is this gate's own data port: it would forward to itself for ever; name the real upstream"
+    )]
+    OwnUpstream { key: &'static str, url: String },
     #[error(transparent)]
     Aws(#[from] AwsError),
     #[error("cannot open the store: {0}")]
@@ -55,6 +59,11 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
             })
         }
         Backend::Aws { region, kinesis_endpoint, sqs_endpoint } => {
+            for (key, url) in [("aws.kinesis_endpoint", kinesis_endpoint), ("aws.sqs_endpoint", sqs_endpoint)] {
+                if let Some(url) = url.as_ref().filter(|url| is_self(url, &own)) {
+                    return Err(StartError::OwnUpstream { key, url: url.clone() });
+                }
+            }
             let clients = Clients::load(&AwsOptions {
                 region: region.clone(),
                 kinesis_endpoint: kinesis_endpoint.clone(),

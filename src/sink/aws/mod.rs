@@ -17,11 +17,10 @@ use aws_sdk_kinesis::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kinesis::error::BoxError;
 
+use crate::port::INSTANCE_HEADER;
+
 pub use endpoint::{Endpoint, is_self};
 pub use fault::Fault;
-
-/// The header by which a gate recognises its own requests, should one come back to it whatever way.
-pub const INSTANCE_HEADER: &str = "x-meshgate-instance";
 
 /// To open a connection. The SDKs' own default of 2026.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);

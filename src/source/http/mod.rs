@@ -20,7 +20,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use crate::model::{Judgement, Record, Trouble};
-use crate::port::IntakeError;
+use crate::port::{INSTANCE_HEADER, IntakeError};
 
 use super::Service;
 use super::body::BodyFault;
@@ -267,7 +267,7 @@ fn next_batch(left: &mut std::iter::Peekable<std::vec::IntoIter<Record>>) -> Vec
 
 /// As `kinesis_api`: a gate must not be its own upstream, whichever API it uses.
 fn refuse_loop(service: &Service, parts: &Parts) -> Result<(), Problem> {
-    if header_text(parts, super::kinesis_api::INSTANCE_HEADER) != Some(service.instance.as_str()) {
+    if header_text(parts, INSTANCE_HEADER) != Some(service.instance.as_str()) {
         return Ok(());
     }
     let message =

@@ -25,6 +25,7 @@ use hyper::http::request::Parts;
 use hyper::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::model::Timestamp;
+use crate::port::INSTANCE_HEADER;
 
 use super::Service;
 use super::body::BodyFault;
@@ -35,8 +36,6 @@ use wire::Encoding;
 
 /// The value of the `source` label.
 pub const SOURCE: &str = "kinesis_api";
-/// A gate's own upstream calls carry its instance id here, so that it can tell when it is its own upstream.
-pub const INSTANCE_HEADER: &str = "x-meshgate-instance";
 /// The longest `amz-sdk-invocation-id` taken over into positions, in bytes. SDKs send a UUID: 36.
 const INVOCATION_ID_MAX: usize = 64;
 
