@@ -20,6 +20,9 @@ static FORMAT: LazyLock<(Value, Validator)> = LazyLock::new(|| {
     (schema, validator)
 });
 
+/// The most faults told of one file.
+pub const FAULTS_MAX: usize = 100;
+
 /// Something the format does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeFault {
@@ -31,10 +34,13 @@ pub struct ShapeFault {
     pub hint: Option<String>,
 }
 
-/// Everything in `value`, a whole rule file, that the format does not allow.
+/// What in `value`, a whole rule file, the format does not allow: up to [`FAULTS_MAX`] faults.
 pub fn check(value: &Value) -> Vec<ShapeFault> {
     let mut faults: Vec<ShapeFault> = Vec::new();
     for fault in FORMAT.1.iter_errors(value).flat_map(|error| explain(&error)) {
+        if faults.len() == FAULTS_MAX {
+            break;
+        }
         if !faults.contains(&fault) {
             faults.push(fault);
         }
