@@ -29,3 +29,29 @@ fn the_sample_domains_are_good_and_every_rule_is_tested() {
         }
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    /// A slip of the pen anywhere in a rule file is told or is harmless; it never brings the gate down.
+    #[test]
+    fn no_slip_in_a_rule_file_panics(which in 0..100_usize, at in 0..100_000_usize, cut in 0..20_usize, put in "[ -~\n\u{e9}]{0,4}") {
+        let mut files = rules::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rules")).expect("the samples are there");
+        let name = files.keys().nth(which % files.len()).expect("in range").clone();
+        let bytes = files.get_mut(&name).expect("there");
+        let at = at % bytes.len();
+        let end = (at + cut).min(bytes.len());
+        bytes.splice(at..end, put.bytes());
+        let compiled = contract::compile(&files, "test");
+        for domain in compiled.set.domains() {
+            for contract in domain.contracts.values() {
+                contract.examples().iter().for_each(|e| drop(contract.try_example(e, domain)));
+            }
+        }
+        for colour in [false, true] {
+            diagnostic::text(&compiled.diagnostics, &files, "rules/", colour);
+        }
+        diagnostic::sarif(&compiled.diagnostics, "rules/");
+        diagnostic::github(&compiled.diagnostics, "rules/");
+    }
+}

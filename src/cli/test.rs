@@ -172,3 +172,87 @@ impl Totals {
         self.examples - self.failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::super::rules::Color;
+    use super::*;
+
+    fn check(expect_verdict: &str, format: Format, code: u8, expected: &Expect) {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("shop")).unwrap();
+        let domain = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: shop, owner: {team: t}}\n";
+        let contract = format!(
+            "apiVersion: meshgate/v1\nkind: EventContract\nmatch: {{type: sold}}\n\
+             metadata: {{domain: shop, name: sold, version: 1.0.0, status: active}}\n\
+             rules: [{{id: paid, expression: this.paid, message: not paid}}, {{id: named, expression: this.name != \"\"}}]\n\
+             examples:\n  - {{name: unpaid, event: {{type: sold, paid: false, name: x}},\n\
+             \x20    expect: {{verdict: {expect_verdict}, violations: [paid]}}}}\n"
+        );
+        std::fs::write(dir.path().join("shop/domain.yaml"), domain).unwrap();
+        std::fs::write(dir.path().join("shop/sold.yaml"), contract).unwrap();
+        let mut loaded = RulesArgs { dir: dir.path().to_owned(), color: Color::Never }.load().unwrap();
+        loaded.prefix = "rules/".to_owned();
+        let mut out = Vec::new();
+        assert_eq!(write(&loaded, format, &mut out).unwrap(), code);
+        expected.assert_eq(&String::from_utf8(out).unwrap());
+    }
+
+    #[test]
+    fn what_passes_and_what_is_untested_is_told() {
+        check(
+            "quarantine",
+            Format::Text,
+            GOOD,
+            &expect![[r#"
+            shop/sold 1.0.0
+              ok    quarantine  unpaid
+
+            Rules that no example fails:
+              shop/sold: named
+
+            1 example: 1 passed, 0 failed; 1 rule that no example fails
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_failed_example_is_shown_in_its_file() {
+        check(
+            "forward",
+            Format::Text,
+            FINDINGS,
+            &expect![[r#"
+            shop/sold 1.0.0
+              FAIL  quarantine  unpaid
+
+            error[example-fails]: example "unpaid" fails: verdict quarantine, expected forward
+             --> rules/shop/sold.yaml:8:6
+              |
+            8 |      expect: {verdict: forward, violations: [paid]}}
+              |      ^^^^^^
+
+            Rules that no example fails:
+              shop/sold: named
+
+            1 example: 0 passed, 1 failed; 1 rule that no example fails
+        "#]],
+        );
+    }
+
+    #[test]
+    fn json_says_the_same_a_line_each() {
+        check(
+            "forward",
+            Format::Json,
+            FINDINGS,
+            &expect![[r#"
+            {"kind":"example","domain":"shop","contract":"sold","example":"unpaid","passed":false,"verdict":"quarantine","violations":["paid"],"file":"rules/shop/sold.yaml","line":8,"message":"example \"unpaid\" fails: verdict quarantine, expected forward"}
+            {"kind":"untested_rule","domain":"shop","contract":"sold","rule":"named"}
+            {"kind":"summary","examples":1,"passed":0,"failed":1,"untested_rules":1,"faults":0}
+        "#]],
+        );
+    }
+}

@@ -23,6 +23,9 @@ pub struct Shape {
     validator: Validator,
 }
 
+/// The most faults told of one file.
+pub const FAULTS_MAX: usize = 100;
+
 /// Something the format does not allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeFault {
@@ -34,7 +37,7 @@ pub struct ShapeFault {
     pub hint: Option<String>,
 }
 
-/// Everything in `value`, a whole rule file, that the format does not allow.
+/// What in `value`, a whole rule file, the format does not allow: up to [`FAULTS_MAX`] faults.
 pub fn check(value: &Value) -> Vec<ShapeFault> {
     FORMAT.check(value)
 }
@@ -50,10 +53,13 @@ impl Shape {
         Self { schema, validator }
     }
 
-    /// Everything in `value`, a whole file, that the schema does not allow.
+    /// What in `value`, a whole file, the schema does not allow: up to [`FAULTS_MAX`] faults.
     pub fn check(&self, value: &Value) -> Vec<ShapeFault> {
         let mut faults: Vec<ShapeFault> = Vec::new();
         for fault in self.validator.iter_errors(value).flat_map(|error| self.explain(&error)) {
+            if faults.len() == FAULTS_MAX {
+                break;
+            }
             if !faults.contains(&fault) {
                 faults.push(fault);
             }

@@ -29,6 +29,9 @@ pub const TEXT_BYTES_MAX: usize = 4 * BYTES_MAX;
 /// The deepest nesting: an event at its own limit ([`crate::decode::json::DEPTH_MAX`]) still fits into an example.
 pub const DEPTH_MAX: usize = 128;
 
+/// The most faults told of one file.
+pub const FAULTS_MAX: usize = 100;
+
 /// A parsed file.
 #[derive(Debug, Clone)]
 pub struct Document {
@@ -243,6 +246,12 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_faults_is_told_in_part() {
+        let list = parse("a: 1\n".repeat(50_000).as_bytes()).unwrap_err();
+        assert_eq!(list.len(), FAULTS_MAX);
+    }
+
+    #[test]
     fn bytes_that_are_no_text_are_refused_where_they_stand() {
         let list = parse(b"a: 1\nb: \xff\n").unwrap_err();
         assert_eq!((list[0].span.clone(), list[0].kind), (8..9, YamlFaultKind::Syntax));
@@ -254,6 +263,15 @@ mod tests {
             match parse(text.as_bytes()) {
                 Ok(document) => { text.get(document.span(&Pointer::root())).unwrap(); }
                 Err(list) => for fault in list { prop_assert!(text.get(fault.span).is_some()); }
+            }
+        }
+
+        #[test]
+        fn offsets_stay_inside_the_file(scalar in "[|>'\" ]{0,2}[-+]?[a-c \\\\'\"\n\u{e9}]{0,20}", offset in 0..24_usize) {
+            let text = format!("k: {scalar}\n");
+            if let Ok(document) = parse(text.as_bytes()) {
+                let at = document.offset_in(&text, &Pointer::root().child("k"), offset);
+                prop_assert!(text.get(at..).is_some());
             }
         }
 

@@ -1,5 +1,7 @@
 //! Parser events to [`Document`], within the bounds that [`super`] names.
 
+use std::collections::HashMap;
+
 use super::*;
 
 /// Builds the tree without recursion, so that depth costs no stack before the bound is reached.
@@ -23,6 +25,8 @@ struct Open {
     content: Content,
     /// A mapping's key that waits for its value.
     key: Option<Key>,
+    /// Where each key of a mapping stood first.
+    seen: HashMap<String, usize>,
 }
 
 /// Nothing reliable follows: the last fault says why.
@@ -74,6 +78,9 @@ impl<'t> Loader<'t> {
         for event in Parser::new_from_str(self.text) {
             let (event, span) = event.map_err(|e| self.syntax(&e))?;
             let span = self.byte(span.start)..self.byte(span.end);
+            if self.faults.len() >= FAULTS_MAX {
+                return Err(Stop);
+            }
             match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -140,14 +147,14 @@ impl<'t> Loader<'t> {
 
     fn key(&mut self, key: Key) -> Result<(), Stop> {
         let Some(open) = self.open.last_mut() else { return Ok(()) };
-        if let Content::Mapping(entries) = &open.content
-            && let Some((first, _)) = entries.iter().find(|(k, _)| k.text == key.text)
-        {
-            let line = 1 + self.text[..first.span.start].matches('\n').count();
+        if let Some(first) = open.seen.get(&key.text) {
+            let line = 1 + self.text[..*first].matches('\n').count();
             let message = format!("key `{}` stands here twice; first on line {line}", key.text);
             let hint = Some("keep one of them".to_owned());
             let kind = YamlFaultKind::DuplicateKey;
             self.faults.push(YamlFault { span: key.span.clone(), kind, message, hint });
+        } else {
+            open.seen.insert(key.text.clone(), key.span.start);
         }
         open.key = Some(key);
         Ok(())
@@ -168,7 +175,7 @@ impl<'t> Loader<'t> {
             let message = format!("lists and mappings nest deeper than {DEPTH_MAX} here");
             return Err(self.stop(span, YamlFaultKind::TooLarge, message, None));
         }
-        self.open.push(Open { start: span.start, anchor, content, key: None });
+        self.open.push(Open { start: span.start, anchor, content, key: None, seen: HashMap::new() });
         Ok(())
     }
 
