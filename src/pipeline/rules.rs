@@ -111,7 +111,6 @@ fn compile(dir: &Path) -> Result<(ContractSet, Loaded), ReadError> {
     let revision = rules::revision(dir);
     let compiled = contract::compile(&files, &revision);
     let is_good = compiled.is_good();
-    let loaded = Loaded {
-        is_good, diagnostics: compiled.diagnostics, files, failed: compiled.failed, revision };
+    let loaded = Loaded { is_good, diagnostics: compiled.diagnostics, files, failed: compiled.failed, revision };
     Ok((compiled.set, loaded))
 }
