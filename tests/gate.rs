@@ -1,0 +1,341 @@
+//! The gate between scripted sinks: what is forwarded, what is quarantined, and what a producer hears when a sink fails.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use bytes::Bytes;
+use meshgate::config::{self, Overrides};
+use meshgate::gate::delivery::RetryPolicy;
+use meshgate::gate::document;
+use meshgate::metrics::Metrics;
+use meshgate::model::{
+    DeadLetter, HashKey, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode,
+    Timestamp, Trouble, Unsettled, Verdict,
+};
+use meshgate::pipeline::rules::Rules;
+use meshgate::pipeline::{Gate, GateOptions};
+use meshgate::port::{
+    BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink, StreamReader,
+};
+use proptest::prelude::*;
+
+/// 2026-11-22T10:00:05Z, just after the sample order was placed.
+const NOW: Timestamp = Timestamp::from_millis(1_795_341_605_000);
+const STREAM: &str = "orders-events";
+
+/// A far end of both kinds that keeps what it is given, or is down.
+#[derive(Default)]
+struct FarEnd {
+    forwarded: Mutex<Vec<(String, Bytes)>>,
+    letters: Mutex<Vec<(String, DeadLetter)>>,
+    mesh_down: AtomicBool,
+    dlq_down: AtomicBool,
+}
+
+fn down() -> Unsettled {
+    Unsettled { trouble: Trouble::Unavailable, message: "scripted to be down".into() }
+}
+
+impl MeshSink for FarEnd {
+    fn call_limits(&self) -> CallLimits {
+        CallLimits { entries: 7, bytes: 64 * 1024 }
+    }
+
+    fn put<'a>(
+        &'a self,
+        stream: &'a str,
+        records: &'a [&'a Record],
+    ) -> BoxFuture<'a, Vec<Result<Placement, Unsettled>>> {
+        let put = |record: &&Record| {
+            if self.mesh_down.load(Relaxed) {
+                return Err(down());
+            }
+            let mut forwarded = self.forwarded.lock().unwrap();
+            forwarded.push((stream.to_owned(), record.data.clone()));
+            Ok(Placement { shard_id: "shardId-000000000000".into(), sequence_number: forwarded.len().to_string() })
+        };
+        let answers = records.iter().map(put).collect();
+        Box::pin(async { answers })
+    }
+}
+
+impl DeadLetterSink for FarEnd {
+    fn call_limits(&self) -> CallLimits {
+        CallLimits { entries: 3, bytes: 1024 * 1024 }
+    }
+
+    fn size_of(&self, letter: &DeadLetter) -> usize {
+        letter.body.len()
+    }
+
+    fn send<'a>(&'a self, queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
+        let send = |letter: &&DeadLetter| {
+            if self.dlq_down.load(Relaxed) {
+                return Err(down());
+            }
+            self.letters.lock().unwrap().push((queue.to_owned(), (*letter).clone()));
+            Ok(())
+        };
+        let answers = letters.iter().map(send).collect();
+        Box::pin(async { answers })
+    }
+}
+
+impl Catalog for FarEnd {
+    fn list_streams<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, CatalogError>> {
+        Box::pin(async { Ok(vec![STREAM.to_owned(), "of-nobody".to_owned()]) })
+    }
+
+    fn describe<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
+        let shard = |(index, range): (usize, HashKeyRange)| Shard {
+            id: format!("shardId-{index:012}").into(),
+            parent: None,
+            adjacent_parent: None,
+            range,
+            starting_sequence_number: "0".into(),
+            ending_sequence_number: None,
+        };
+        let description = StreamDescription {
+            name: stream.to_owned(),
+            arn: String::new(),
+            status: "ACTIVE".into(),
+            mode: StreamMode::Provisioned,
+            retention_hours: 24,
+            created: NOW,
+            encryption: "NONE".into(),
+            key_id: None,
+            consumer_count: 0,
+            max_record_size_kib: 2,
+            shards: HashKeyRange::divide(4).enumerate().map(shard).collect(),
+        };
+        Box::pin(async { Ok(description) })
+    }
+
+    fn reader(&self) -> Option<&dyn StreamReader> {
+        None
+    }
+}
+
+/// The sample rules, compiled once.
+static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let (rules, loaded) = Rules::load(&dir, Arc::new(Metrics::new())).expect("the sample rules");
+    assert!(loaded.is_good);
+    Arc::new(rules)
+});
+
+/// A gate with the sample rules and settings as written.
+fn gate(settings: &str) -> (Gate, Arc<FarEnd>, Arc<Metrics>) {
+    let text = (!settings.is_empty()).then_some(settings.as_bytes());
+    let config = config::parse(text, Path::new("meshgate.yaml"), &Overrides::default()).expect("good settings");
+    let metrics = Arc::new(Metrics::new());
+    let far_end = Arc::new(FarEnd::default());
+    let gate = Gate::new(GateOptions {
+        rules: Arc::clone(&RULES),
+        routes: config.routes,
+        dlq: config.dlq,
+        mesh: Arc::clone(&far_end) as _,
+        letters: Arc::clone(&far_end) as _,
+        catalog: Arc::clone(&far_end) as _,
+        retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
+        records_in_flight_max: 1_000,
+        metrics: Arc::clone(&metrics),
+        clock: || NOW,
+    });
+    (gate, far_end, metrics)
+}
+
+fn order(number: usize) -> Vec<u8> {
+    include_str!("../benches/order.json").trim_end().replace("{number}", &format!("{number:06}")).into_bytes()
+}
+
+fn bad_order(number: usize) -> Vec<u8> {
+    let text = String::from_utf8(order(number)).unwrap();
+    text.replace("\"totalMinor\": 16915", "\"totalMinor\": 1").into_bytes()
+}
+
+fn record(data: Vec<u8>, key: &str) -> Record {
+    Record {
+        data: data.into(),
+        partition_key: Some(key.to_owned()),
+        explicit_hash_key: None,
+        stream: STREAM.into(),
+        position: "test/0".into(),
+        arrived: NOW,
+        sequence_for_ordering: None,
+    }
+}
+
+fn settle(gate: &Gate, stream: &str, records: Vec<Record>) -> Result<Vec<Outcome>, IntakeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(gate.settle(stream, records))
+}
+
+fn rules_of(outcome: &Outcome) -> Vec<&str> {
+    outcome.judgement.violations.iter().map(|v| &*v.rule).collect()
+}
+
+#[test]
+fn good_events_are_forwarded_and_bad_ones_kept_with_their_bytes() {
+    let (gate, far_end, _) = gate("");
+    let sent = [order(1), bad_order(2), order(3), b"{\"id\":1,\"id\":2}".to_vec()];
+    let records = sent.iter().map(|data| record(data.clone(), "O-000001")).collect();
+    let outcomes = settle(&gate, STREAM, records).unwrap();
+
+    let forwarded: Vec<_> = far_end.forwarded.lock().unwrap().iter().map(|(_, data)| data.to_vec()).collect();
+    assert_eq!(forwarded, [sent[0].clone(), sent[2].clone()]);
+    let letters = far_end.letters.lock().unwrap();
+    let kept: Vec<_> = letters.iter().map(|(_, letter)| document::original(&letter.body).unwrap()).collect();
+    assert_eq!(kept, [sent[1].clone(), sent[3].clone()]);
+    let described: Vec<_> =
+        letters.iter().map(|(queue, l)| (queue.as_str(), &*l.domain, &*l.contract, &*l.rule, l.kind)).collect();
+    assert_eq!(
+        described,
+        [
+            ("meshgate-dlq", "orders", "order.placed", "total_adds_up", "rule"),
+            ("meshgate-dlq", "orders", "unknown", "malformed", "malformed"),
+        ]
+    );
+
+    // What the producer sees of them: success, on the shard its key hashes to.
+    let (shards, key) = (HashKeyRange::divide(4).enumerate(), HashKey::of_partition_key("O-000001"));
+    let (shard, _) = shards.into_iter().find(|(_, range)| range.contains(key)).unwrap();
+    for (outcome, letter) in [(&outcomes[1], &letters[0].1), (&outcomes[3], &letters[1].1)] {
+        let Settlement::Quarantined { placement, dead_letter, refuse: false } = &outcome.settlement else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(*placement.shard_id, format!("shardId-{shard:012}"));
+        assert_eq!((placement.sequence_number.len(), &placement.sequence_number[..1]), (40, "7"));
+        assert_eq!(*dead_letter, letter.id);
+    }
+}
+
+#[test]
+fn a_sink_that_is_down_leaves_its_records_unsettled_and_no_others() {
+    let (gate, far_end, metrics) = gate("");
+    let records = || vec![record(order(1), "O-000001"), record(bad_order(2), "O-000002")];
+    far_end.dlq_down.store(true, Relaxed);
+    let outcomes = settle(&gate, STREAM, records()).unwrap();
+    assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)));
+    assert!(matches!(&outcomes[1].settlement, Settlement::Unsettled(u) if u.trouble == Trouble::Unavailable));
+
+    far_end.dlq_down.store(false, Relaxed);
+    far_end.mesh_down.store(true, Relaxed);
+    let outcomes = settle(&gate, STREAM, records()).unwrap();
+    assert!(matches!(&outcomes[0].settlement, Settlement::Unsettled(_)));
+    assert!(matches!(outcomes[1].settlement, Settlement::Quarantined { .. }));
+    assert_eq!(metrics.in_flight.get(), 0);
+    let unsettled: f64 = metrics
+        .counters("meshgate_records_total")
+        .iter()
+        .filter(|(labels, _)| labels.iter().any(|(_, value)| value == "unsettled"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(unsettled, 2.0);
+}
+
+#[test]
+fn routes_rename_choose_the_queue_and_may_refuse() {
+    let routes =
+        "routes: [{source: orders-events, mesh: mesh-orders, dlq: orders-bad, on_quarantine: refuse, ordering: key}]";
+    let (gate, far_end, _) = gate(routes);
+    let outcomes = settle(&gate, STREAM, vec![record(order(1), "O-000001"), record(bad_order(2), "O-000002")]).unwrap();
+    assert_eq!(far_end.forwarded.lock().unwrap()[0].0, "mesh-orders");
+    assert_eq!(far_end.letters.lock().unwrap()[0].0, "orders-bad");
+    assert!(matches!(outcomes[1].settlement, Settlement::Quarantined { refuse: true, .. }));
+    // With routes only their sources exist, whatever contracts cover.
+    let unknown = settle(&gate, "orders-other", vec![record(order(1), "k")]).unwrap_err();
+    assert_eq!(unknown, IntakeError::UnknownStream { stream: "orders-other".into() });
+}
+
+#[test]
+fn a_stream_nobody_covers_does_not_exist() {
+    let (gate, far_end, _) = gate("");
+    let unknown = settle(&gate, "of-nobody", vec![record(order(1), "k")]).unwrap_err();
+    assert_eq!(unknown, IntakeError::UnknownStream { stream: "of-nobody".into() });
+    assert!(far_end.forwarded.lock().unwrap().is_empty());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(gate.source_streams()).unwrap(), [STREAM]);
+    assert_eq!(gate.mesh_stream("of-nobody"), None);
+}
+
+#[test]
+fn a_record_beyond_the_streams_limit_is_too_large() {
+    let (gate, far_end, _) = gate("");
+    let outcomes = settle(&gate, STREAM, vec![record(vec![b' '; 2_049], "k")]).unwrap();
+    assert_eq!((outcomes[0].judgement.verdict, rules_of(&outcomes[0])), (Verdict::Quarantine, vec!["too_large"]));
+    assert_eq!(far_end.letters.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn more_in_flight_than_allowed_is_turned_away_whole() {
+    let (gate, far_end, metrics) = gate("");
+    metrics.in_flight.add(900);
+    let records = (0..101).map(|n| record(order(n), "k")).collect();
+    assert_eq!(settle(&gate, STREAM, records).unwrap_err(), IntakeError::Overloaded);
+    assert_eq!(metrics.in_flight.get(), 900, "what was turned away no longer counts");
+    assert!(far_end.forwarded.lock().unwrap().is_empty());
+}
+
+#[test]
+fn judging_by_name_forwards_nothing() {
+    let (gate, far_end, _) = gate("");
+    let events = [Bytes::from(order(1)), Bytes::from(bad_order(2)), Bytes::from_static(b"[")];
+    let verdicts: Vec<_> =
+        gate.judge("orders", "order.placed", &events, NOW).unwrap().into_iter().map(|j| j.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Forward, Verdict::Quarantine, Verdict::Quarantine]);
+    assert!(far_end.forwarded.lock().unwrap().is_empty() && far_end.letters.lock().unwrap().is_empty());
+    assert!(matches!(gate.judge("orders", "nope", &events, NOW), Err(IntakeError::UnknownContract { .. })));
+}
+
+/// A good order, one with some bytes changed, or anything.
+fn event() -> impl Strategy<Value = Vec<u8>> {
+    let changed = (0..900_usize, any::<u8>(), any::<bool>()).prop_map(|(at, byte, cut)| {
+        let mut data = order(7);
+        let at = at % data.len();
+        data[at] = byte;
+        if cut {
+            data.truncate(at);
+        }
+        data
+    });
+    prop_oneof![
+        2 => (0..1_000_usize).prop_map(order),
+        2 => changed,
+        1 => proptest::collection::vec(any::<u8>(), 0..64),
+        1 => "\\{\"type\":\"order.(placed|cancelled)\",\"data\":[\\[\\]{}0-9eE.\",:a-z -]{0,40}\\}".prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Invariants 2, 4 and 8 of ARCHITECTURE.md: every record has one fate, the same each time, and its bytes are kept.
+    #[test]
+    fn every_record_has_one_fate_and_keeps_its_bytes(events in proptest::collection::vec(event(), 1..20)) {
+        let (gate, far_end, _) = gate("");
+        let records = || events.iter().map(|data| record(data.clone(), "O-000007")).collect::<Vec<_>>();
+        let outcomes = settle(&gate, STREAM, records()).unwrap();
+        prop_assert_eq!(outcomes.len(), events.len());
+
+        let fate = |verdict| {
+            let of = move |(outcome, _): &(&Outcome, &Vec<u8>)| outcome.judgement.verdict == verdict;
+            outcomes.iter().zip(&events).filter(of).map(|(_, data)| data.clone()).collect::<Vec<_>>()
+        };
+        let forwarded: Vec<_> = far_end.forwarded.lock().unwrap().iter().map(|(_, data)| data.to_vec()).collect();
+        let kept: Vec<_> =
+            far_end.letters.lock().unwrap().iter().map(|(_, l)| document::original(&l.body).unwrap()).collect();
+        // Calls of one batch may finish in any order; none is lost, none doubled, none changed.
+        let sorted = |mut list: Vec<Vec<u8>>| { list.sort(); list };
+        prop_assert_eq!(sorted(forwarded), sorted(fate(Verdict::Forward)));
+        prop_assert_eq!(sorted(kept), sorted(fate(Verdict::Quarantine)));
+        prop_assert!(fate(Verdict::Drop).is_empty());
+
+        let again = settle(&gate, STREAM, records()).unwrap();
+        for (first, second) in outcomes.iter().zip(&again) {
+            prop_assert_eq!(first.judgement.verdict, second.judgement.verdict);
+            prop_assert_eq!(&first.judgement.violations, &second.judgement.violations);
+        }
+    }
+}
