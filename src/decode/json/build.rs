@@ -61,10 +61,10 @@ impl Builder<'_> {
         let mut string = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let plain = rest.find(['"', '\\']).unwrap_or(rest.len());
+            let plain = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
             string.push_str(&rest[..plain]);
             self.at += plain;
-            match rest.as_bytes().get(plain).and_then(|_| escaped_char(&rest.as_bytes()[plain..])) {
+            match escaped_char(&rest.as_bytes()[plain..]) {
                 Some((character, length)) if rest.as_bytes()[plain] == b'\\' => {
                     string.push(character);
                     self.at += length;
@@ -76,7 +76,8 @@ impl Builder<'_> {
 
     fn number(&mut self) -> Value {
         let rest = &self.text[self.at..];
-        let end = rest.find([',', ']', '}', ' ', '\t', '\n', '\r']).unwrap_or(rest.len());
+        let end = rest.bytes().position(|b| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'));
+        let end = end.unwrap_or(rest.len());
         let number = rest[..end].parse::<Number>().map_or(Value::Null, Value::Number);
         self.skip(end.max(1), number)
     }
