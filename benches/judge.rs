@@ -1,7 +1,7 @@
 //! Judging alone: one order of about 1 KB through the gate's own judge, beside what parsing it costs.
 //!
-//!     cargo bench --bench judge            ns per event
-//!     cargo bench --bench judge -- --test  each once, for CI
+//!     cargo bench --bench judge   ns per event
+//!     cargo test --bench judge    each once, for CI
 //!
 //! The contract is `rules/orders/order.placed`: a schema, four field metrics and five CEL rules.
 

@@ -26,6 +26,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::decode::json;
 use crate::model::{Judgement, Record, Timestamp};
 use crate::rule::mask::{Mask, MaskSpec};
 
@@ -203,13 +204,17 @@ pub enum DocumentFault {
 #[derive(Deserialize)]
 struct Written<'a> {
     schema: &'a str,
+    /// As text: serde_json would take some keys that an event may hold for its own marks (`arbitrary_precision`,
+    /// `raw_value`), so that events are only ever parsed by [`json::parse`].
     #[serde(borrow)]
-    payload: WrittenPayload<'a>,
+    payload: &'a RawValue,
 }
 
 #[derive(Deserialize)]
 struct WrittenPayload<'a> {
     encoding: &'a str,
+    bytes: u64,
+    sha256: Option<&'a str>,
     #[serde(default)]
     before: String,
     #[serde(default)]
@@ -219,14 +224,23 @@ struct WrittenPayload<'a> {
     base64: Option<&'a str>,
 }
 
-/// The original bytes, exactly as the producer wrote them.
-pub fn original(body: &str) -> Result<Vec<u8>, DocumentFault> {
-    let unreadable = |why: &str| DocumentFault::Unreadable(why.to_owned());
-    let written: Written = serde_json::from_str(body).map_err(|e| unreadable(&masked_parse_error(&e)))?;
+fn unreadable(why: &str) -> DocumentFault {
+    DocumentFault::Unreadable(why.to_owned())
+}
+
+/// The payload's text, and the payload.
+fn payload_of(body: &str) -> Result<(&str, WrittenPayload<'_>), DocumentFault> {
+    let written: Written<'_> = serde_json::from_str(body).map_err(|e| unreadable(&masked_parse_error(&e)))?;
     if written.schema != SCHEMA {
         return Err(unreadable("its schema is another one"));
     }
-    let payload = written.payload;
+    let text = written.payload.get();
+    Ok((text, serde_json::from_str(text).map_err(|e| unreadable(&masked_parse_error(&e)))?))
+}
+
+/// The original bytes, exactly as the producer wrote them.
+pub fn original(body: &str) -> Result<Vec<u8>, DocumentFault> {
+    let (_, payload) = payload_of(body)?;
     match (payload.encoding, payload.json, payload.base64) {
         ("json", Some(json), _) => Ok([&payload.before, json.get(), &payload.after].concat().into_bytes()),
         ("base64", _, Some(text)) => BASE64.decode(text).map_err(|_| unreadable("its base64 is damaged")),
@@ -239,32 +253,36 @@ pub fn original(body: &str) -> Result<Vec<u8>, DocumentFault> {
 /// The document as a person may see it: indented, private fields masked, a payload that may hold private values anywhere
 /// replaced by its size.
 pub fn for_display(body: &str) -> Result<String, DocumentFault> {
+    let (text, payload) = payload_of(body)?;
+    // The payload is the last member, as `build` writes it.
+    let head = body.trim_end().strip_suffix('}').and_then(|head| head.trim_end().strip_suffix(text));
+    let head = head.ok_or_else(|| unreadable("its payload does not come last"))?;
     let mut document: Value =
-        serde_json::from_str(body).map_err(|e| DocumentFault::Unreadable(masked_parse_error(&e)))?;
-    if document["schema"] != SCHEMA {
-        return Err(DocumentFault::Unreadable("its schema is another one".into()));
-    }
+        serde_json::from_str(&format!("{head}null}}")).map_err(|e| unreadable(&masked_parse_error(&e)))?;
     let masks = match &document["private"] {
         Value::Array(fields) => Some(fields.iter().map(written_mask).collect::<Result<Vec<_>, _>>()?),
         _ => None,
     };
-    match masks {
-        Some(masks) if document["payload"]["encoding"] == "json" => {
-            let event = document["payload"]["json"].take();
+    let WrittenPayload { encoding, bytes, sha256, json, base64, .. } = payload;
+    let event = json.map(|json| json::parse(json.get().as_bytes())).transpose();
+    let event = event.map_err(|malformed| unreadable(&format!("its payload: {malformed}")))?;
+    document["payload"] = match (masks, encoding, event) {
+        (Some(masks), "json", Some(event)) => {
             let masked = masked(&event, &masks);
             mask_partition_key(&mut document["source"], &event, &masked);
-            document["payload"]["json"] = masked;
+            serde_json::json!({"encoding": encoding, "bytes": bytes, "json": masked})
         }
-        // Nothing is private, or it was masked before it was stored.
-        Some(masks) if masks.is_empty() || document["payload"]["encoding"] != "base64" => {}
-        _ => {
-            document["payload"] = serde_json::json!({
-                "encoding": "withheld",
-                "bytes": document["payload"]["bytes"],
-                "note": "not shown: the event has private fields that cannot be masked in these bytes",
-            });
+        (Some(_), "masked", Some(masked)) => serde_json::json!({"encoding": encoding, "bytes": bytes, "json": masked}),
+        (_, "withheld", _) => serde_json::json!({"encoding": encoding, "bytes": bytes, "sha256": sha256}),
+        (Some(masks), "base64", _) if masks.is_empty() => {
+            serde_json::json!({"encoding": encoding, "bytes": bytes, "base64": base64})
         }
-    }
+        _ => serde_json::json!({
+            "encoding": "withheld",
+            "bytes": bytes,
+            "note": "not shown: the event has private fields that cannot be masked in these bytes",
+        }),
+    };
     Ok(format!("{document:#}"))
 }
 
@@ -286,7 +304,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::json;
     use crate::model::{Dimension, Mode, Severity, Stamp, Verdict, Violation, ViolationKind};
     use crate::rule::mask::MaskMethod;
 
@@ -384,6 +401,16 @@ mod tests {
         let kept = document(event, PrivateFields::Known(&email()), false);
         assert_eq!(original(&kept).unwrap(), event);
         assert!(!for_display(&kept).unwrap().contains("base64"));
+    }
+
+    /// serde_json's own marks for numbers and raw text are ordinary keys of an event.
+    #[test]
+    fn keys_that_serde_json_uses_itself_hide_nothing() {
+        let event = br#"{"data":{"email":{"$serde_json::private::RawValue":"\"ann\""},"n":{"$serde_json::private::Number":"x"}}}"#;
+        let kept = document(event, PrivateFields::Known(&email()), false);
+        assert_eq!(original(&kept).unwrap(), event);
+        let shown = for_display(&kept).unwrap();
+        assert!(shown.contains("private::Number") && !shown.contains("ann\\"), "{shown}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Deserialize;
 
 use self::events::{Events, Sample};
 use super::judge::RuleCount;
@@ -23,6 +24,7 @@ use super::{GOOD, TROUBLE, run, trouble};
 use crate::config::{self, Config, Overrides};
 use crate::metrics::Metrics;
 use crate::pipeline::{now, serve};
+use crate::sink::local::{LetterFilter, LetterLookup, Reader};
 
 /// Records a PutRecords call of the demo carries: enough calls to watch, enough records to be quick.
 const RECORDS_PER_CALL: usize = 100;
@@ -103,6 +105,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
                 return;
             }
             print_outcome(&show);
+            print_one_refused(&told);
             print_where_to_look(&told, admin);
             if !once {
                 say!("\nServing until Ctrl-C.");
@@ -197,6 +200,38 @@ fn print_outcome(metrics: &Metrics) {
         .collect();
     rows.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.cmp(b)));
     let _ = output::print(&rows, Format::Table, &mut std::io::stdout().lock());
+}
+
+/// What the demo tells of a dead letter.
+#[derive(Deserialize)]
+struct Letter {
+    id: String,
+    contract: String,
+    violations: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    rule: String,
+    pointer: String,
+    message: String,
+}
+
+/// The newest dead letter with the most reasons, as its owner would find it.
+fn print_one_refused(config: &Config) {
+    let newest = LetterFilter { limit: 200, ..LetterFilter::default() };
+    let Ok(store) = Reader::open(&config.data) else { return };
+    let letters =
+        store.letters(&newest).unwrap_or_default().into_iter().filter_map(|summary| match store.letter(&summary.id) {
+            Ok(LetterLookup::Found { body, .. }) => serde_json::from_str::<Letter>(&body).ok(),
+            _ => None,
+        });
+    let Some(letter) = letters.max_by_key(|letter| letter.violations.len()) else { return };
+    say!("\nOne of them, judged by {}, in the DLQ as {}:\n", letter.contract, letter.id);
+    for Reason { rule, pointer, message } in &letter.violations {
+        let [pointer, message] = [pointer, message].map(|text| output::printable(text));
+        say!("  {rule:<24}{pointer:<24}{message}");
+    }
 }
 
 fn print_where_to_look(config: &Config, admin: SocketAddr) {

@@ -7,7 +7,7 @@ use super::{Reader, StoreError};
 use crate::model::Timestamp;
 
 /// Which dead letters to list. What is `None` matches all.
-#[derive(Debug, Clone)]
+#[derive(Default, Debug, Clone)]
 pub struct LetterFilter {
     pub domain: Option<String>,
     pub contract: Option<String>,
