@@ -1,6 +1,9 @@
 //! The gate in front of Kinesis and SQS, as emulators give them.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{AwsError, Emulator, Gate, GateOptions, Put, bad_parcel, free_port, get, good_parcel, wait_until};
@@ -198,9 +201,8 @@ fn gate_in_its_producers_environment(aws: &str) -> Gate {
     let port = free_port();
     let own = format!("http://127.0.0.1:{port}");
     let config = format!(
-        "backend: aws\naws: {{{}}}\nretry: {{attempts: 2, deadline_seconds: 2}}\n\
-         routes: [{{source: parcels-in, mesh: parcels-mesh}}]\n",
-        aws.replace("OWN", &own)
+        "backend: aws\naws: {{{aws}}}\nretry: {{attempts: 2, deadline_seconds: 2}}\n\
+         routes: [{{source: parcels-in, mesh: parcels-mesh}}]\n"
     );
     let environment = credentials(&[("AWS_ENDPOINT_URL_KINESIS", &own)]);
     Gate::start(GateOptions { config: Some(config), environment, port, ..GateOptions::default() })
@@ -219,14 +221,40 @@ fn the_producers_endpoint_variable_does_not_make_the_gate_its_own_upstream() {
 
     // Without a setting, the gate takes the region's endpoint rather than its own. This region has none.
     let gate = gate_in_its_producers_environment("region: nowhere-test-1");
-    assert_never_received_its_own_request(&gate, 1);
-    // A setting that names the gate is taken at its word, and the first request that comes back ends it.
-    let gate = gate_in_its_producers_environment("region: us-east-1, kinesis_endpoint: \"OWN\"");
-    assert_never_received_its_own_request(&gate, 8);
+    assert_the_loop_ends(&gate, 1);
+}
+
+#[test]
+fn a_request_that_comes_back_to_the_gate_by_a_detour_ends_there() {
+    // The upstream is a port that leads to the gate: no address tells.
+    let (detour, port) = (TcpListener::bind("127.0.0.1:0").expect("a port"), free_port());
+    let upstream = detour.local_addr().expect("an address");
+    thread::spawn(move || {
+        for client in detour.incoming().map_while(Result::ok) {
+            let Ok(gate) = TcpStream::connect(("127.0.0.1", port)) else { return };
+            relay(client.try_clone(), gate.try_clone());
+            relay(Ok(gate), Ok(client));
+        }
+    });
+    let config = format!(
+        "backend: aws\naws: {{region: us-east-1, kinesis_endpoint: \"http://{upstream}\"}}\n\
+         retry: {{attempts: 2, deadline_seconds: 2}}\nroutes: [{{source: parcels-in, mesh: parcels-in}}]\n"
+    );
+    let options = GateOptions { config: Some(config), environment: credentials(&[]), port, ..GateOptions::default() };
+    assert_the_loop_ends(&Gate::start(options), 8);
+}
+
+/// Copies one direction of a connection until it ends.
+fn relay(from: io::Result<TcpStream>, to: io::Result<TcpStream>) {
+    let (mut from, mut to) = (from.expect("a connection"), to.expect("a connection"));
+    thread::spawn(move || {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
 }
 
 /// One record, which nothing can take, and the number of requests that it may cost.
-fn assert_never_received_its_own_request(gate: &Gate, requests_max: usize) {
+fn assert_the_loop_ends(gate: &Gate, requests_max: usize) {
     let started = Instant::now();
     let answer = gate.kinesis().put_records("parcels-in", &[Put::new(good_parcel("1"), "k")]);
     let acknowledged = matches!(&answer, Ok(results) if results[0]["ErrorCode"].is_null());

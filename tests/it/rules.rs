@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Gate, GateOptions, Put, binary, copy_tree, parcels_rules, run, temporary, wait_until};
+use crate::harness::{Gate, GateOptions, Put, binary, copy_tree, free_port, parcels_rules, run, temporary, wait_until};
 
 const CONTRACT: &str = "parcels/parcel.sent.yaml";
 
@@ -70,7 +70,7 @@ fn refused(home: &Path, rules: &Path, settings: &str) -> String {
     let file = home.join("meshgate.yaml");
     std::fs::write(&file, settings).expect("writable settings");
     let mut command = Command::new(binary());
-    command.args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).arg("--config").arg(&file);
+    command.args(["run", "--admin", "127.0.0.1:0"]).arg("--config").arg(&file);
     command.arg("--rules").arg(rules).arg("--data").arg(home.join("meshgate.db")).current_dir(home);
     let output = run(&mut command);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -88,7 +88,7 @@ fn at_start_every_fault_of_the_rules_is_told_and_nothing_starts() {
     let broken =
         written.replace("this.weight > 0.0", "this.weight >").replace("severity: warning", "severity: dreadful");
     std::fs::write(&file, broken).expect("a writable contract");
-    let said = refused(home.path(), &rules, "");
+    let said = refused(home.path(), &rules, "listen: 127.0.0.1:0\n");
     assert!(said.contains(CONTRACT) && said.contains("bad-expression") && said.contains("dreadful"), "{said}");
     assert!(!home.path().join("meshgate.db").exists(), "nothing was opened");
 }
@@ -100,4 +100,15 @@ fn at_start_every_fault_of_the_settings_is_told_with_its_place() {
     for word in ["meshgate.yaml", "azure", "connections", "listen_on"] {
         assert!(said.contains(word), "{word} is not told:\n{said}");
     }
+}
+
+#[test]
+fn a_gate_that_is_told_to_forward_to_itself_does_not_start() {
+    let home = temporary();
+    let port = free_port();
+    let settings = format!(
+        "backend: aws\naws: {{region: us-east-1, kinesis_endpoint: \"http://localhost:{port}\"}}\nlisten: 127.0.0.1:{port}\n"
+    );
+    let said = refused(home.path(), &parcels_rules(), &settings);
+    assert!(said.contains("kinesis_endpoint") && said.contains("itself"), "{said}");
 }
