@@ -3,10 +3,10 @@
 //! * [`schema`]: the shape, JSON Schema.
 //! * [`field`]: one value, an ODCS library metric.
 //! * [`expr`]: a business rule, CEL.
-//! * [`reference`]: lists of known values that fields are checked against.
+//! * [`mod@reference`]: lists of known values that fields are checked against.
 //! * [`mask`]: what may not be shown of an event.
 //! * [`number_types`]: what the schema calls a payload's numbers.
-//! * [`pointer`]: where in an event something is.
+//! * [`mod@pointer`]: where in an event something is.
 //!
 //! Compiling is where a rule is refused: whatever would be unbounded, unknown or meaningless is a fault of the rule file,
 //! with a hint, not a surprise on live traffic. Applying never fails, never panics, takes bounded time, and writes no
