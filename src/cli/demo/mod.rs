@@ -64,7 +64,7 @@ pub struct DemoArgs {
 
 /// `println!` that does not mind a reader who has seen enough, as `head` has.
 macro_rules! say {
-    ($($told:tt)*) => { let _ = writeln!(std::io::stdout(), $($told)*); };
+    ($($told:tt)*) => {{ let _ = writeln!(std::io::stdout(), $($told)*); }};
 }
 
 /// Runs the demo. Exit code 0 whatever was refused: refusing is what it shows.
@@ -106,7 +106,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
             }
             print_outcome(&show);
             print_one_refused(&told);
-            print_where_to_look(&told, admin);
+            print_where_to_look(&told, (!once).then_some(admin));
             if !once {
                 say!("\nServing until Ctrl-C.");
                 serve::told_to_stop().await;
@@ -177,7 +177,7 @@ fn progress_line(metrics: &Metrics) -> String {
         let is = |labels: &[(String, String)]| labels.iter().any(|(k, v)| k == "settlement" && v == settlement);
         metrics.counters("meshgate_records_total").iter().filter(|(labels, _)| is(labels)).map(|(_, n)| n).sum()
     };
-    format!("forwarded {}  refused {}", total("forwarded"), total("quarantined"))
+    format!("forwarded {}  refused {}  dropped {}", total("forwarded"), total("quarantined"), total("dropped"))
 }
 
 fn print_outcome(metrics: &Metrics) {
@@ -234,16 +234,24 @@ fn print_one_refused(config: &Config) {
     }
 }
 
-fn print_where_to_look(config: &Config, admin: SocketAddr) {
+/// `admin`: where the admin port is, while the gate keeps serving.
+fn print_where_to_look(config: &Config, admin: Option<SocketAddr>) {
     let defaults = Config::default();
     let data = if config.data == defaults.data { String::new() } else { format!(" --data {}", config.data.display()) };
-    let bold =
-        |text: &str| if std::io::stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
-    say!("\n{}", bold("Where to look next"));
-    say!("  the good events      meshgate tail orders-events{data}");
-    say!("  the bad ones         meshgate dlq ls{data}");
-    say!("  one, with reasons    meshgate dlq show ID{data}");
-    say!("  metrics              curl http://{admin}/metrics");
-    say!("  contracts            curl http://{admin}/contracts");
-    say!("  rules to play with   {}/orders/*.yaml, then: curl -X POST http://{admin}/reload", config.rules.display());
+    // As it was called: under `cargo run` there is no `meshgate` on the PATH.
+    let meshgate = std::env::args().next().unwrap_or_else(|| "meshgate".to_owned());
+    let title = "Where to look next";
+    let title = if std::io::stdout().is_terminal() { format!("\x1b[1m{title}\x1b[0m") } else { title.to_owned() };
+    say!("\n{title}");
+    say!("  the good events      {meshgate} tail orders-events{data}");
+    say!("  the bad ones         {meshgate} dlq ls{data}");
+    say!("  one, with reasons    {meshgate} dlq show ID{data}");
+    match admin {
+        Some(admin) => {
+            say!("  metrics              curl http://{admin}/metrics");
+            say!("  contracts            curl http://{admin}/contracts");
+            say!("  change a rule        edit {}/, then: curl -X POST http://{admin}/reload", config.rules.display());
+        }
+        None => say!("  a gate that stays    {meshgate} run --rules {}{data}", config.rules.display()),
+    }
 }
