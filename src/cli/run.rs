@@ -111,10 +111,13 @@ pub(super) async fn serve<F: Future<Output = ()>>(
     let admin_port = serve::bind(config.admin).await?;
     let admin_address = admin_port.local_addr().unwrap_or(config.admin);
     let serving = serve::start(config, Arc::clone(&rules), Arc::clone(&metrics)).await?;
+    let revision = rules.current().revision().to_string();
     let admin = Admin { phase: serving.phase(), rules, metrics, backend: serving.backend };
     // Probes and scrapes are answered to the very last: the task ends with the runtime.
     tokio::spawn(admin::serve(admin_port, Arc::new(admin)));
-    tracing::info!(listen = %serving.listen, admin = %admin_address, backend = serving.backend, "gate is ready");
+    tracing::info!(
+        listen = %serving.listen, admin = %admin_address, backend = serving.backend, rules = revision, "gate is ready"
+    );
     until(serving.listen, admin_address).await;
     Ok(serving.drain().await)
 }
