@@ -33,7 +33,8 @@ pub const SOURCE: &str = "http";
 const BATCH_RECORDS: usize = 500;
 const BATCH_BYTES: usize = 10 * 1024 * 1024;
 /// What the events are told that come after a batch of which some could not be settled.
-const NOT_TAKEN: &str = "not taken: an earlier event of this request could not be settled; send both again, in their order";
+const NOT_TAKEN: &str =
+    "not taken: an earlier event of this request could not be settled; send both again, in their order";
 /// `Retry-After`, seconds.
 const RETRY_AFTER_S: u64 = 1;
 
