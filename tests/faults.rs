@@ -163,3 +163,27 @@ async fn a_masked_domain_keeps_nothing_of_an_event_that_may_be_its_own() {
         assert!(!letter.body.contains("ann@") && letter.body.contains("\"withheld\""), "{}", letter.body);
     }
 }
+
+#[tokio::test]
+async fn a_stream_nobody_knows_yet_is_asked_about_once() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    let together: Vec<_> = (0..50)
+        .map(|_| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { settle(&gate, vec![record("{}")]).await })
+        })
+        .collect();
+    for settled in together {
+        assert!(matches!(settled.await.unwrap()[0].settlement, Settlement::Forwarded(_)));
+    }
+    assert_eq!(far_end.described.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn no_verdict_rests_on_a_guess_of_the_streams_limit() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    far_end.undescribed.store(true, SeqCst);
+    let wide = format!("\"{}\"", "x".repeat(2 << 20));
+    let outcomes = settle(&gate, vec![record(wide)]).await;
+    assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)), "{:?}", outcomes[0].judgement.violations);
+}
