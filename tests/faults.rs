@@ -187,3 +187,19 @@ async fn no_verdict_rests_on_a_guess_of_the_streams_limit() {
     let outcomes = settle(&gate, vec![record(wide)]).await;
     assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)), "{:?}", outcomes[0].judgement.violations);
 }
+
+/// A parsed event takes some thirty times the memory of its bytes, and waiting for a sink takes long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parsed_events_are_not_held_while_their_records_are_delivered() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    settle(&gate, vec![record(ones())]).await;
+    let before = far_end.resident.load(SeqCst);
+    settle(&gate, (0..8).map(|_| record(ones())).collect()).await;
+    let grown = far_end.resident.load(SeqCst).saturating_sub(before);
+    assert!(grown < 80 << 20, "8 records of 1 MB, and {} MiB more", grown >> 20);
+}
+
+/// A million bytes of `[1,1,1,…]`.
+fn ones() -> String {
+    format!("[{}1]", "1,".repeat(500_000))
+}
