@@ -10,7 +10,7 @@ use meshgate::gate::delivery::RetryPolicy;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
     DeadLetter, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode, Timestamp,
-    Unsettled,
+    Trouble, Unsettled,
 };
 use meshgate::pipeline::rules::Rules;
 use meshgate::pipeline::{Gate, GateOptions};
@@ -29,6 +29,8 @@ struct FarEnd {
     described: AtomicUsize,
     /// Nobody answers questions about streams.
     undescribed: AtomicBool,
+    /// The mesh stream takes nothing.
+    down: AtomicBool,
 }
 
 impl MeshSink for FarEnd {
@@ -38,6 +40,10 @@ impl MeshSink for FarEnd {
 
     fn put<'a>(&'a self, _: &'a str, records: &'a [&'a Record]) -> BoxFuture<'a, Vec<Result<Placement, Unsettled>>> {
         self.resident.store(resident(), SeqCst);
+        if self.down.load(SeqCst) {
+            let failure = Unsettled { trouble: Trouble::Unavailable, message: "scripted to be down".into() };
+            return Box::pin(async move { vec![Err(failure); records.len()] });
+        }
         let placement = Placement { shard_id: "shardId-000000000000".into(), sequence_number: "1".into() };
         Box::pin(async move { vec![Ok(placement); records.len()] })
     }
@@ -202,4 +208,35 @@ async fn parsed_events_are_not_held_while_their_records_are_delivered() {
 /// A million bytes of `[1,1,1,…]`.
 fn ones() -> String {
     format!("[{}1]", "1,".repeat(500_000))
+}
+
+/// What is written to the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_is_down_is_one_line_of_the_log_under_any_load() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _subscribed = tracing::subscriber::set_default(subscriber);
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    far_end.down.store(true, SeqCst);
+    for _ in 0..20 {
+        let outcomes = settle(&gate, vec![record("\"private\""), record("2")]).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome.settlement, Settlement::Unsettled(_))));
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("ERROR") && log.contains("scripted to be down") && !log.contains("private"), "{log}");
 }

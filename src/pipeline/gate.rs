@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus::IntGauge;
@@ -24,6 +24,9 @@ use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, Inta
 
 /// Above this much data a batch is judged with the other tasks of its thread moved away: judging is computation.
 const JUDGE_IN_PLACE_BYTES: usize = 64 * 1024;
+
+/// Between two lines of the log about records that could not be settled.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a gate is made of.
 pub struct GateOptions {
@@ -46,6 +49,8 @@ pub struct Gate {
     streams: Streams,
     serial: AtomicU64,
     ids: RandomState,
+    /// When the log last said that records were not settled.
+    complained: Mutex<Option<Instant>>,
 }
 
 /// A judged record, as far as its delivery goes.
@@ -67,7 +72,7 @@ impl Drop for InFlight<'_> {
 impl Gate {
     pub fn new(options: GateOptions) -> Self {
         let streams = Streams::new(Arc::clone(&options.catalog));
-        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new() }
+        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new(), complained: Mutex::default() }
     }
 
     fn enter(&self, records: usize) -> Result<InFlight<'_>, IntakeError> {
@@ -104,12 +109,33 @@ impl Gate {
         self.observe_judging(started, judged.len());
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
+        self.complain(&route, &outcomes);
         for outcome in &outcomes {
             self.options.metrics.count_judgement(&outcome.judgement);
             let settlement = name_of(&outcome.settlement);
             self.options.metrics.records.with_label_values(&[&*route.label, settlement]).inc();
         }
         Ok(outcomes)
+    }
+
+    /// Says that a sink is in trouble: once in a while, however many records it is that were not settled.
+    fn complain(&self, route: &Route, outcomes: &[Outcome]) {
+        let failure = outcomes.iter().find_map(|outcome| match &outcome.settlement {
+            Settlement::Unsettled(unsettled) => Some(unsettled),
+            _ => None,
+        });
+        let Some(Unsettled { trouble, message }) = failure else { return };
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
+            *complained = Some(Instant::now());
+            tracing::error!(
+                route = &*route.label,
+                trouble = trouble.as_str(),
+                message,
+                "records could not be settled, and their producers were told; this is one of them, others are counted in \
+                 meshgate_records_total",
+            );
+        }
     }
 
     fn observe_judging(&self, started: Instant, events: usize) {
