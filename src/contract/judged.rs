@@ -22,6 +22,9 @@ pub const VIOLATIONS_MAX: usize = 100;
 /// The longest message a `messageExpression` may yield, in characters; the rest is cut.
 pub const MESSAGE_CHARS_MAX: usize = 1000;
 
+/// The longest pointer of a violation, in bytes; of a longer one, what fits of the way there is told.
+pub const POINTER_BYTES_MAX: usize = 1024;
+
 /// The rule id of findings against the payload's JSON Schema.
 pub const SCHEMA_RULE: &str = "schema";
 
@@ -145,6 +148,7 @@ impl Contract {
                 message: found.finding.message,
             });
         }
+        violations.iter_mut().for_each(|violation| self.shorten(&mut violation.pointer));
         let verdict = decide(&consequences);
         keep_decisive(&mut violations, &consequences);
         (verdict, violations)
@@ -185,11 +189,31 @@ impl Contract {
             self.masks.iter().for_each(|mask| mask.apply(&mut event));
             // A mask at or above the payload leaves nothing of it to tell.
             let this = self.payload.resolve(&event)?;
-            expression.text(&self.numbers.bind(&Scope { this, event: &event, ..*scope })).ok()?
+            // Keys are often made of a private field.
+            let hidden = |key: Option<&str>| key.map(|_| "***");
+            let record = RecordFacts {
+                partition_key: hidden(scope.record.partition_key),
+                explicit_hash_key: hidden(scope.record.explicit_hash_key),
+                ..scope.record
+            };
+            expression.text(&self.numbers.bind(&Scope { this, event: &event, record, ..*scope })).ok()?
         };
         match text.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((end, _)) => Some(text[..end].to_owned()),
             None => Some(text),
+        }
+    }
+
+    /// Makes a pointer fit to be told: names inside a private field are private with it, and names of any length come from
+    /// whoever wrote the event. What is left is the pointer of something around the place.
+    fn shorten(&self, pointer: &mut String) {
+        if let Some(end) = self.masks.iter().filter_map(|mask| mask.path().ancestor_in(pointer)).min() {
+            pointer.truncate(end);
+        }
+        if pointer.len() > POINTER_BYTES_MAX {
+            let end = pointer.char_indices().take_while(|(at, _)| *at <= POINTER_BYTES_MAX).filter(|(_, c)| *c == '/');
+            let end = end.last().map_or(0, |(at, _)| at);
+            pointer.truncate(end);
         }
     }
 

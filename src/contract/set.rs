@@ -46,6 +46,8 @@ pub struct ContractSet {
     untyped: Vec<Claim>,
     /// Which domain's a stream is, the most specific first.
     covers: Vec<(StreamGlob, Arc<Domain>)>,
+    /// Domains with a contract that takes its type on every stream, each once.
+    anywhere: Vec<Arc<Domain>>,
     /// The domains' type pointers, each once.
     type_pointers: Vec<Pointer>,
 }
@@ -85,8 +87,10 @@ impl ContractSet {
         // Stream and type, then type alone, then stream alone; among globs the most specific; then by name.
         live.sort_by(|(_, a), (_, b)| claim_order(a).cmp(&claim_order(b)));
         for (rank, (domain, contract)) in live.into_iter().enumerate() {
-            if let Some(glob) = &contract.stream {
-                set.covers.push((glob.clone(), domain.clone()));
+            match &contract.stream {
+                Some(glob) => set.covers.push((glob.clone(), domain.clone())),
+                None if set.anywhere.iter().all(|d| d.name != domain.name) => set.anywhere.push(domain.clone()),
+                None => {}
             }
             let type_pointer = set.index_of(&domain.type_pointer);
             let claim = Claim { rank, type_pointer, stream: contract.stream.clone(), contract };
@@ -129,6 +133,12 @@ impl ContractSet {
     /// Whose a record on this stream is when nothing can be read from it: the most specific glob's domain.
     pub fn domain_of(&self, stream: &str) -> Option<&Arc<Domain>> {
         self.covering(stream).next().map(|(_, domain)| domain)
+    }
+
+    /// The domains whose events may be on this stream: those that cover it, and those whose types are taken anywhere. Some
+    /// twice.
+    pub fn may_be_of(&self, stream: &str) -> impl Iterator<Item = &Arc<Domain>> {
+        self.covering(stream).map(|(_, domain)| domain).chain(&self.anywhere)
     }
 
     fn covering(&self, stream: &str) -> impl Iterator<Item = &(StreamGlob, Arc<Domain>)> {

@@ -33,6 +33,13 @@ use crate::rule::mask::{Mask, MaskSpec};
 /// The document's `schema`: bumped when a reader of the old form would misread the new one.
 pub const SCHEMA: &str = "meshgate.dlq/v1";
 
+/// Members of `source` that a producer may have made of a private value.
+const KEYS: [&str; 2] = ["partitionKey", "explicitHashKey"];
+/// What stands for a key that may not be shown.
+const WITHHELD: &str = "***";
+/// A private text of fewer bytes is hidden only from keys that are this text.
+const HIDDEN_LEN_MIN: usize = 4;
+
 /// What is private in an event, and what may be kept of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Privacy<'a> {
@@ -75,12 +82,13 @@ pub fn build(
         write_original(&mut out, &record.data, event.is_some());
     } else if let (PrivateFields::Known(masks), Some(event)) = (privacy.fields, event) {
         let masked = masked(event, masks);
-        mask_partition_key(&mut source, event, &masked);
+        mask_keys(&mut source, event, &masked);
         let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
         let copy = escaped_for_sqs(&masked.to_string());
         let _ = write!(out, ",\"payload\":{{\"encoding\":\"masked\",\"bytes\":{},\"json\":{copy}}}", record.data.len());
     } else {
         let digest = Sha256::digest(&record.data);
+        withhold_keys(&mut source);
         let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
         let _ = write!(out, ",\"payload\":{{\"encoding\":\"withheld\",\"bytes\":{}", record.data.len());
         let _ = write!(out, ",\"sha256\":\"{digest:x}\"}}");
@@ -97,22 +105,65 @@ fn masked(event: &Value, masks: &[Mask]) -> Value {
     copy
 }
 
-/// Producers like to partition by a customer's e-mail address. Where the partition key is the value of a private field,
-/// it is masked like the field.
-fn mask_partition_key(source: &mut Value, event: &Value, masked: &Value) {
-    fn counterpart<'a>(event: &Value, masked: &'a Value, key: &str) -> Option<&'a Value> {
-        match (event, masked) {
-            (Value::Object(a), Value::Object(b)) => a.iter().find_map(|(k, v)| counterpart(v, b.get(k)?, key)),
-            (Value::Array(a), Value::Array(b)) => a.iter().zip(b).find_map(|(a, b)| counterpart(a, b, key)),
-            (value, mask) => {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                (text == key && value != mask).then_some(mask)
-            }
+/// Producers like to partition by a customer's e-mail address. A key that is the value of a private field is masked like the
+/// field; one that holds such a value, in whatever case, or one from inside a private object, is not shown at all.
+fn mask_keys(source: &mut Value, event: &Value, masked: &Value) {
+    let mut hidden = Vec::new();
+    hidden_texts(event, masked, &mut hidden);
+    for member in KEYS {
+        let Some(key) = source[member].as_str() else { continue };
+        let folded = key.to_lowercase();
+        let same = hidden.iter().find(|(text, mask)| text == key && mask.is_some());
+        let mask = match same {
+            Some((_, Some(mask))) => Some((*mask).clone()),
+            _ => hidden.iter().any(|(text, _)| is_within(text, &folded)).then(|| WITHHELD.into()),
+        };
+        if let Some(mask) = mask {
+            source[member] = mask;
         }
     }
-    let mask = source["partitionKey"].as_str().and_then(|key| counterpart(event, masked, key)).cloned();
-    if let Some(mask) = mask {
-        source["partitionKey"] = mask;
+}
+
+/// Whether a key gives a hidden text away. Shorter texts are in many keys by chance, and say little.
+fn is_within(text: &str, folded_key: &str) -> bool {
+    let text = text.to_lowercase();
+    text == *folded_key || text.len() >= HIDDEN_LEN_MIN && folded_key.contains(&text)
+}
+
+/// The scalars that the masked copy hides, as text, each with what stands for it where that is its own mask.
+fn hidden_texts<'a>(event: &Value, masked: &'a Value, hidden: &mut Vec<(String, Option<&'a Value>)>) {
+    match (event, masked) {
+        (Value::Object(a), Value::Object(b)) => {
+            a.iter().for_each(|(key, value)| hidden_texts(value, b.get(key).unwrap_or(&Value::Null), hidden));
+        }
+        (Value::Array(a), Value::Array(b)) => a.iter().zip(b).for_each(|(a, b)| hidden_texts(a, b, hidden)),
+        (value, mask) if value == mask => {}
+        (value @ (Value::Object(_) | Value::Array(_)), _) => all_texts(value, hidden),
+        (value, mask) => hidden.push((text_of(value), Some(mask))),
+    }
+}
+
+fn all_texts(value: &Value, hidden: &mut Vec<(String, Option<&Value>)>) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| {
+            hidden.push((key.clone(), None));
+            all_texts(value, hidden);
+        }),
+        Value::Array(elements) => elements.iter().for_each(|element| all_texts(element, hidden)),
+        scalar => hidden.push((text_of(scalar), None)),
+    }
+}
+
+fn text_of(scalar: &Value) -> String {
+    scalar.as_str().map_or_else(|| scalar.to_string(), str::to_owned)
+}
+
+/// For events whose private fields cannot be found: a key may be one of their values.
+fn withhold_keys(source: &mut Value) {
+    for member in KEYS {
+        if source.get(member).is_some() {
+            source[member] = WITHHELD.into();
+        }
     }
 }
 
@@ -269,7 +320,7 @@ pub fn for_display(body: &str) -> Result<String, DocumentFault> {
     document["payload"] = match (masks, encoding, event) {
         (Some(masks), "json", Some(event)) => {
             let masked = masked(&event, &masks);
-            mask_partition_key(&mut document["source"], &event, &masked);
+            mask_keys(&mut document["source"], &event, &masked);
             serde_json::json!({"encoding": encoding, "bytes": bytes, "json": masked})
         }
         (Some(_), "masked", Some(masked)) => serde_json::json!({"encoding": encoding, "bytes": bytes, "json": masked}),
@@ -277,11 +328,14 @@ pub fn for_display(body: &str) -> Result<String, DocumentFault> {
         (Some(masks), "base64", _) if masks.is_empty() => {
             serde_json::json!({"encoding": encoding, "bytes": bytes, "base64": base64})
         }
-        _ => serde_json::json!({
-            "encoding": "withheld",
-            "bytes": bytes,
-            "note": "not shown: the event has private fields that cannot be masked in these bytes",
-        }),
+        _ => {
+            withhold_keys(&mut document["source"]);
+            serde_json::json!({
+                "encoding": "withheld",
+                "bytes": bytes,
+                "note": "not shown: the event has private fields that cannot be masked in these bytes",
+            })
+        }
     };
     Ok(format!("{document:#}"))
 }
@@ -381,6 +435,41 @@ mod tests {
         assert!(!stored.contains("ann@"), "{stored}");
         expect!["the payload was stored masked (dlqPayload: masked), so the original bytes no longer exist and cannot be replayed"]
             .assert_eq(&original(&stored).unwrap_err().to_string());
+    }
+
+    /// As stored by a masked domain, and as shown of another.
+    fn told(key: &str, data: &str, fields: PrivateFields<'_>) -> [String; 2] {
+        let mut record = record(data.as_bytes());
+        record.partition_key = Some(key.into());
+        record.explicit_hash_key = Some("4930123456".into());
+        let event = json::parse(data.as_bytes()).ok();
+        [true, false].map(|keep_masked_only| {
+            let privacy = Privacy { fields, keep_masked_only };
+            let document = build("id", Timestamp::default(), &record, event.as_ref(), &judgement(), privacy);
+            if keep_masked_only { document } else { for_display(&document).unwrap() }
+        })
+    }
+
+    #[test]
+    fn no_key_gives_a_private_value_away() {
+        let data = r#"{"data":{"email":{"home":["Ann@example.org"],"phone":4930123456}}}"#;
+        for key in ["Ann@example.org", "ann@EXAMPLE.org", "eu#ann@example.org#7"] {
+            for told in told(key, data, PrivateFields::Known(&email())) {
+                assert!(!told.to_lowercase().contains("ann@") && !told.contains("4930123456"), "{key}: {told}");
+            }
+        }
+        for told in told("O-000001", r#"{"data":{"email":"O"}}"#, PrivateFields::Known(&email())) {
+            assert!(told.contains("O-000001"), "a text of one character is in many keys: {told}");
+        }
+    }
+
+    #[test]
+    fn keys_of_an_event_that_cannot_be_understood_are_withheld_with_it() {
+        for data in [r#"{"data":{"email":"ann@example.org""#, r#"{"data":{"email":"ann@example.org"}}"#] {
+            for told in told("ann@example.org", data, PrivateFields::Anywhere) {
+                assert!(!told.contains("ann@") && !told.contains("4930123456"), "{told}");
+            }
+        }
     }
 
     #[test]

@@ -29,6 +29,24 @@ pub struct Judged<'a> {
     contract: Option<&'a Arc<Contract>>,
     domain: Option<&'a Arc<Domain>>,
     event: Option<Value>,
+    /// What domains whose event this may be ask for, where no contract knows it.
+    asked: Asked,
+}
+
+/// What may be private in an event that no contract took, and whether that may be kept: the strictest of what is asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked {
+    private: bool,
+    keep_masked_only: bool,
+}
+
+impl Asked {
+    fn of(set: &ContractSet, stream: &str) -> Self {
+        set.may_be_of(stream).fold(Self::default(), |asked, domain| Self {
+            private: asked.private || domain.has_private_fields(),
+            keep_masked_only: asked.keep_masked_only || domain.dlq_payload == DlqPayload::Masked,
+        })
+    }
 }
 
 /// Judges a record by the contract its stream and type lead to.
@@ -52,7 +70,7 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
         Routed::Contract(contract) => {
             let judgement = by_contract(contract, &event, record, now);
             let domain = set.domain(&contract.domain);
-            Judged { judgement, contract: Some(contract), domain, event: Some(event) }
+            Judged { judgement, contract: Some(contract), domain, event: Some(event), asked: Asked::default() }
         }
         Routed::Unknown { domain, action } => {
             let message = "no contract on this stream knows this type of event";
@@ -103,7 +121,7 @@ fn refused<'a>(set: &'a ContractSet, record: &Record, event: Option<Value>, viol
     let domain = set.domain_of(&record.stream);
     let judgement =
         Judgement { verdict: Verdict::Quarantine, violations: vec![violation], stamp: stamp(domain), refuse: false };
-    Judged { judgement, contract: None, domain, event }
+    Judged { judgement, contract: None, domain, event, asked: Asked::of(set, &record.stream) }
 }
 
 fn violation(rule: &str, kind: ViolationKind, message: String) -> Violation {
@@ -160,11 +178,15 @@ impl Judged<'_> {
     }
 
     fn privacy(&self) -> Privacy<'_> {
-        let fields = match (self.contract, self.domain) {
-            (Some(contract), _) => PrivateFields::Known(contract.private()),
-            (None, Some(domain)) if domain.has_private_fields() => PrivateFields::Anywhere,
-            _ => PrivateFields::Known(&[]),
-        };
-        Privacy { fields, keep_masked_only: self.domain.is_some_and(|d| d.dlq_payload == DlqPayload::Masked) }
+        match self.contract {
+            Some(contract) => Privacy {
+                fields: PrivateFields::Known(contract.private()),
+                keep_masked_only: self.domain.is_some_and(|d| d.dlq_payload == DlqPayload::Masked),
+            },
+            None => Privacy {
+                fields: if self.asked.private { PrivateFields::Anywhere } else { PrivateFields::Known(&[]) },
+                keep_masked_only: self.asked.keep_masked_only,
+            },
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus::IntGauge;
@@ -24,6 +24,9 @@ use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, Inta
 
 /// Above this much data a batch is judged with the other tasks of its thread moved away: judging is computation.
 const JUDGE_IN_PLACE_BYTES: usize = 64 * 1024;
+
+/// Between two lines of the log about records that could not be settled.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a gate is made of.
 pub struct GateOptions {
@@ -46,6 +49,15 @@ pub struct Gate {
     streams: Streams,
     serial: AtomicU64,
     ids: RandomState,
+    /// When the log last said that records were not settled.
+    complained: Mutex<Option<Instant>>,
+}
+
+/// A judged record, as far as its delivery goes.
+struct ToDeliver {
+    judgement: Judgement,
+    /// Of a quarantined one: its queue and its letter.
+    letter: Option<(Arc<str>, DeadLetter)>,
 }
 
 /// Counts records in flight down again however the batch ends, a dropped future included.
@@ -60,7 +72,7 @@ impl Drop for InFlight<'_> {
 impl Gate {
     pub fn new(options: GateOptions) -> Self {
         let streams = Streams::new(Arc::clone(&options.catalog));
-        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new() }
+        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new(), complained: Mutex::default() }
     }
 
     fn enter(&self, records: usize) -> Result<InFlight<'_>, IntakeError> {
@@ -88,18 +100,42 @@ impl Gate {
 
         let now = (self.options.clock)();
         let terms = Terms { record_bytes_max: facts.record_bytes_max, type_pointer: route.type_pointer.as_ref() };
-        let judge_all = || records.iter().map(|record| judge::judge(&set, record, terms, now)).collect::<Vec<_>>();
+        let judge_all = || {
+            let judge_one = |record| self.take_apart(&route, record, judge::judge(&set, record, terms, now), now);
+            records.iter().map(judge_one).collect::<Vec<_>>()
+        };
         let started = Instant::now();
         let judged = if received > JUDGE_IN_PLACE_BYTES { in_place(judge_all) } else { judge_all() };
         self.observe_judging(started, judged.len());
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
+        self.complain(&route, &outcomes);
         for outcome in &outcomes {
             self.options.metrics.count_judgement(&outcome.judgement);
             let settlement = name_of(&outcome.settlement);
             self.options.metrics.records.with_label_values(&[&*route.label, settlement]).inc();
         }
         Ok(outcomes)
+    }
+
+    /// Says that a sink is in trouble: once in a while, however many records it is that were not settled.
+    fn complain(&self, route: &Route, outcomes: &[Outcome]) {
+        let failure = outcomes.iter().find_map(|outcome| match &outcome.settlement {
+            Settlement::Unsettled(unsettled) => Some(unsettled),
+            _ => None,
+        });
+        let Some(Unsettled { trouble, message }) = failure else { return };
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
+            *complained = Some(Instant::now());
+            tracing::error!(
+                route = &*route.label,
+                trouble = trouble.as_str(),
+                message,
+                "records could not be settled, and their producers were told; this is one of them, others are counted in \
+                 meshgate_records_total",
+            );
+        }
     }
 
     fn observe_judging(&self, started: Instant, events: usize) {
@@ -109,6 +145,16 @@ impl Gate {
         }
     }
 
+    /// Keeps of a judged event what its delivery needs. The event itself, many times its bytes once parsed, goes at once: a
+    /// delivery may wait for half a minute.
+    fn take_apart(&self, route: &Route, record: &Record, judged: Judged<'_>, now: Timestamp) -> ToDeliver {
+        let letter = (judged.judgement.verdict == Verdict::Quarantine).then(|| {
+            let queue = Arc::clone(self.queue_of(route, &judged));
+            (queue, judged.dead_letter(self.dead_letter_id(now), record, now))
+        });
+        ToDeliver { judgement: judged.judgement, letter }
+    }
+
     /// Delivers both kinds at once. If this future is dropped, or the process dies, some records may already be durable:
     /// the producer got no answer and sends them again.
     async fn deliver(
@@ -116,45 +162,43 @@ impl Gate {
         route: &Route,
         facts: &StreamFacts,
         records: &[Record],
-        judged: Vec<Judged<'_>>,
+        judged: Vec<ToDeliver>,
         now: Timestamp,
     ) -> Vec<Outcome> {
         let mut letters: BTreeMap<Arc<str>, Vec<DeadLetter>> = BTreeMap::new();
         let mut forward = Vec::with_capacity(records.len());
-        for (record, judged) in records.iter().zip(&judged) {
-            match judged.judgement.verdict {
-                Verdict::Forward => forward.push(record),
-                Verdict::Drop => {}
-                Verdict::Quarantine => {
-                    let queue = self.queue_of(route, judged);
-                    let letter = judged.dead_letter(self.dead_letter_id(now), record, now);
-                    letters.entry(Arc::clone(queue)).or_default().push(letter);
-                }
+        let mut decided = Vec::with_capacity(records.len());
+        for (record, ToDeliver { judgement, letter }) in records.iter().zip(judged) {
+            if judgement.verdict == Verdict::Forward {
+                forward.push(record);
             }
+            let queue = letter.map(|(queue, letter)| {
+                letters.entry(Arc::clone(&queue)).or_default().push(letter);
+                queue
+            });
+            decided.push((judgement, queue));
         }
         let (forwarded, sent) = tokio::join!(self.forward(route, &forward), self.send_letters(letters));
         let (mut forwarded, mut sent) = (forwarded.into_iter(), sent);
         records
             .iter()
-            .zip(judged)
-            .map(|(record, judged)| {
+            .zip(decided)
+            .map(|(record, (judgement, queue))| {
                 let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
-                let settlement = match judged.judgement.verdict {
+                let settlement = match judgement.verdict {
                     Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
                     Verdict::Drop => Ok(Settlement::Dropped(synthetic())),
                     Verdict::Quarantine => {
-                        let answer = sent
-                            .get_mut(self.queue_of(route, &judged))
-                            .and_then(Iterator::next)
-                            .unwrap_or_else(|| Err(forgotten()));
+                        let answers = queue.and_then(|queue| sent.get_mut(&queue));
+                        let answer = answers.and_then(Iterator::next).unwrap_or_else(|| Err(forgotten()));
                         answer.map(|dead_letter| Settlement::Quarantined {
                             placement: synthetic(),
                             dead_letter,
-                            refuse: judged.judgement.refuse || route.on_quarantine == OnQuarantine::Refuse,
+                            refuse: judgement.refuse || route.on_quarantine == OnQuarantine::Refuse,
                         })
                     }
                 };
-                Outcome { judgement: judged.judgement, settlement: settlement.unwrap_or_else(Settlement::Unsettled) }
+                Outcome { judgement, settlement: settlement.unwrap_or_else(Settlement::Unsettled) }
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! The contract set in force, and how another takes its place.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::config::rules::{self, ReadError};
 use crate::contract::diagnostic::Diagnostic;
@@ -26,8 +26,10 @@ pub struct Rules {
     dir: PathBuf,
     metrics: Arc<Metrics>,
     current: RwLock<Arc<ContractSet>>,
-    /// One reload at a time; holds what the last one left to be said on `/ready`.
+    /// What the last reload left to be said on `/ready`. Held for a moment only: probes ask for it.
     stale: Mutex<Vec<String>>,
+    /// One reload at a time, for as long as reading and compiling takes.
+    reloading: Mutex<()>,
 }
 
 impl Rules {
@@ -37,24 +39,34 @@ impl Rules {
     /// The directory cannot be read. Faults in the files are in [`Loaded`]; it is for the caller to refuse to start.
     pub fn load(dir: &Path, metrics: Arc<Metrics>) -> Result<(Self, Loaded), ReadError> {
         let (set, loaded) = compile(dir)?;
-        let rules = Self { dir: dir.to_owned(), metrics, current: RwLock::new(Arc::new(set)), stale: Mutex::default() };
+        let rules = Self {
+            dir: dir.to_owned(),
+            metrics,
+            current: RwLock::new(Arc::new(set)),
+            stale: Mutex::default(),
+            reloading: Mutex::default(),
+        };
         rules.publish(None, &loaded);
         Ok((rules, loaded))
     }
 
     pub fn current(&self) -> Arc<ContractSet> {
-        Arc::clone(&self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Domains whose newest files do not compile, so that an older version judges.
     pub fn stale(&self) -> Vec<String> {
-        self.stale.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.lock_stale().clone()
+    }
+
+    fn lock_stale(&self) -> MutexGuard<'_, Vec<String>> {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the files again and puts them in force, domain by domain: one that does not compile keeps its last good
     /// version. A directory that cannot be read changes nothing. Blocks on files; call it off the async threads.
     pub fn reload(&self) -> Result<Loaded, ReadError> {
-        let mut stale = self.stale.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current();
         let (set, loaded) = match compile(&self.dir) {
             Ok(compiled) => compiled,
@@ -65,8 +77,8 @@ impl Rules {
             }
         };
         let set = set.keeping(&loaded.failed, &before);
-        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(set);
-        stale.clone_from(&loaded.failed);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+        self.lock_stale().clone_from(&loaded.failed);
         self.publish(Some(&before), &loaded);
         let outcome = if loaded.is_good { "applied" } else { "partial" };
         self.metrics.reloads.with_label_values(&[outcome]).inc();

@@ -15,8 +15,14 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Streams remembered at once. Beyond it all are forgotten: a cap, not a policy.
 const REMEMBERED_MAX: usize = 10_000;
-/// A stream takes records of 1 MiB unless it was widened (Kinesis `UpdateMaxRecordSize`).
-const RECORD_BYTES_DEFAULT: usize = 1024 * 1024;
+/// How long the backend's word that a stream is not there is used: a client that insists must not use up the account's
+/// quota of questions (`DescribeStreamSummary`: 20 a second).
+const ABSENT: Duration = Duration::from_secs(1);
+/// Between two lines of the log about streams that cannot be described.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
+/// The most any stream takes (Kinesis `UpdateMaxRecordSize`). It holds where the stream's own limit is not known, so that no
+/// verdict rests on a guess: the stream itself refuses what is too large for it.
+const RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// What the gate needs to know of a mesh stream.
 #[derive(Debug, Clone)]
@@ -28,7 +34,7 @@ pub struct StreamFacts {
 
 impl Default for StreamFacts {
     fn default() -> Self {
-        Self { shards: ShardMap::default(), record_bytes_max: RECORD_BYTES_DEFAULT }
+        Self { shards: ShardMap::default(), record_bytes_max: RECORD_BYTES_MAX }
     }
 }
 
@@ -52,8 +58,15 @@ fn synthetic_sequence_number(now: Timestamp, serial: u64) -> String {
 
 #[derive(Clone)]
 struct Remembered {
-    facts: Arc<StreamFacts>,
+    /// `None`: the backend says that there is no such stream.
+    facts: Option<Arc<StreamFacts>>,
     until: Instant,
+}
+
+impl Remembered {
+    fn answer(self, stream: &str) -> Result<Arc<StreamFacts>, CatalogError> {
+        self.facts.ok_or_else(|| CatalogError::StreamNotFound(stream.to_owned()))
+    }
 }
 
 /// The memory. Cheap to clone; clones share it.
@@ -61,11 +74,14 @@ struct Remembered {
 pub struct Streams {
     catalog: Arc<dyn Catalog>,
     remembered: Arc<Mutex<HashMap<Arc<str>, Remembered>>>,
+    /// Whose turn it is to ask about a stream of which nothing is known; the others wait for the answer.
+    turns: Arc<Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>>,
+    complained: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Streams {
     pub fn new(catalog: Arc<dyn Catalog>) -> Self {
-        Self { catalog, remembered: Arc::default() }
+        Self { catalog, remembered: Arc::default(), turns: Arc::default(), complained: Arc::default() }
     }
 
     /// The facts of a mesh stream. Asks the backend the first time; later it answers from memory and, once a minute,
@@ -74,19 +90,37 @@ impl Streams {
     /// # Errors
     /// Only [`CatalogError::StreamNotFound`]: the backend is there and says that the stream is not.
     pub async fn facts(&self, stream: &Arc<str>) -> Result<Arc<StreamFacts>, CatalogError> {
-        let now = Instant::now();
         let known = self.lock().get(stream).cloned();
         match known {
-            Some(known) if now < known.until => Ok(known.facts),
-            Some(known) => {
+            Some(known) if Instant::now() < known.until => known.answer(stream),
+            Some(Remembered { facts: Some(facts), .. }) => {
                 // Others keep using what is known while this one asks.
-                self.remember(stream, &known.facts, PATIENCE + PAUSE_AFTER_FAILURE);
+                self.remember(stream, Some(&facts), PATIENCE + PAUSE_AFTER_FAILURE);
                 let (streams, stream) = (self.clone(), Arc::clone(stream));
                 tokio::spawn(async move { streams.ask(&stream).await });
-                Ok(known.facts)
+                Ok(facts)
             }
-            None => self.ask(stream).await,
+            _ => self.ask_once(stream).await,
         }
+    }
+
+    /// Asks on behalf of all who want to know at this moment.
+    async fn ask_once(&self, stream: &Arc<str>) -> Result<Arc<StreamFacts>, CatalogError> {
+        let turn = {
+            let mut turns = locked(&self.turns);
+            if turns.len() >= REMEMBERED_MAX {
+                turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(turns.entry(Arc::clone(stream)).or_default())
+        };
+        let _turn = turn.lock().await;
+        let known = self.lock().get(stream).cloned();
+        let answer = match known {
+            Some(known) if Instant::now() < known.until => known.answer(stream),
+            _ => self.ask(stream).await,
+        };
+        locked(&self.turns).remove(stream);
+        answer
     }
 
     async fn ask(&self, stream: &Arc<str>) -> Result<Arc<StreamFacts>, CatalogError> {
@@ -94,34 +128,46 @@ impl Streams {
             Ok(Ok(found)) => {
                 let record_bytes_max = found.max_record_size_kib as usize * 1024;
                 let facts = Arc::new(StreamFacts { shards: ShardMap::new(&found.shards), record_bytes_max });
-                self.remember(stream, &facts, FRESH);
+                self.remember(stream, Some(&facts), FRESH);
                 return Ok(facts);
             }
             Ok(Err(CatalogError::StreamNotFound(name))) => {
-                self.lock().remove(stream);
+                self.remember(stream, None, ABSENT);
                 return Err(CatalogError::StreamNotFound(name));
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
         };
-        tracing::warn!(stream = &**stream, trouble, "the mesh stream cannot be described; going on with what is known");
-        let facts = self.lock().get(stream).map(|known| Arc::clone(&known.facts)).unwrap_or_default();
-        self.remember(stream, &facts, PAUSE_AFTER_FAILURE);
+        self.complain(stream, &trouble);
+        let facts = self.lock().get(stream).and_then(|known| known.facts.clone()).unwrap_or_default();
+        self.remember(stream, Some(&facts), PAUSE_AFTER_FAILURE);
         Ok(facts)
     }
 
-    fn remember(&self, stream: &Arc<str>, facts: &Arc<StreamFacts>, fresh_for: Duration) {
+    /// One line for all streams: when the backend is away, it is so for each of them.
+    fn complain(&self, stream: &str, trouble: &str) {
+        let mut complained = locked(&self.complained);
+        if complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
+            *complained = Some(Instant::now());
+            tracing::warn!(stream, trouble, "a mesh stream cannot be described; going on with what is known");
+        }
+    }
+
+    fn remember(&self, stream: &Arc<str>, facts: Option<&Arc<StreamFacts>>, fresh_for: Duration) {
         let mut remembered = self.lock();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
-        remembered
-            .insert(Arc::clone(stream), Remembered { facts: Arc::clone(facts), until: Instant::now() + fresh_for });
+        remembered.insert(Arc::clone(stream), Remembered { facts: facts.cloned(), until: Instant::now() + fresh_for });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Remembered>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.remembered)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -112,6 +112,13 @@ mod tests {
     }
 
     #[test]
+    fn a_list_where_one_object_was_expected_hides_nothing() {
+        let mut payload = json!([{"email": "abc"}, [{"email": "abc"}]]);
+        mask("/email", MaskMethod::Redact).apply(&mut payload);
+        assert_eq!(payload, json!([{"email": "***"}, [{"email": "***"}]]));
+    }
+
+    #[test]
     fn a_mask_moves_with_its_payload() {
         let mut event = json!({"data": {"email": "abc"}, "email": "not private"});
         mask("/email", MaskMethod::Redact).within(&Pointer::parse("/data").unwrap()).apply(&mut event);

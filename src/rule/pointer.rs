@@ -105,7 +105,23 @@ impl Pattern {
         let _ = descend(Some(value), &mut Pointer::root(), &self.pointer.segments, visit);
     }
 
-    /// Visits each value that is there, to change it.
+    /// How much of `pointer`, in bytes, names a place of this pattern, where it goes on to something inside.
+    pub fn ancestor_in(&self, pointer: &str) -> Option<usize> {
+        let mut rest = pointer;
+        for segment in &self.pointer.segments {
+            let inner = rest.strip_prefix('/')?;
+            let end = inner.find('/').unwrap_or(inner.len());
+            let found = &inner[..end];
+            if segment != "*" && found.replace("~1", "/").replace("~0", "~") != *segment {
+                return None;
+            }
+            rest = &inner[end..];
+        }
+        (!rest.is_empty()).then(|| pointer.len() - rest.len())
+    }
+
+    /// Visits each value that is there, to change it. An array where the pattern names an object's member stands for its
+    /// elements: what a mask is to hide may have come in a list.
     pub fn visit_mut(&self, value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
         descend_mut(value, &self.pointer.segments, visit);
     }
@@ -148,10 +164,14 @@ fn descend<'v>(
     seen
 }
 
-fn descend_mut(value: &mut Value, rest: &[String], visit: &mut dyn FnMut(&mut Value)) {
-    let Some((segment, rest)) = rest.split_first() else { return visit(value) };
+fn descend_mut(value: &mut Value, whole: &[String], visit: &mut dyn FnMut(&mut Value)) {
+    let Some((segment, rest)) = whole.split_first() else { return visit(value) };
     match value {
         Value::Array(elements) if segment == "*" => elements.iter_mut().for_each(|e| descend_mut(e, rest, visit)),
+        // A list where one object was expected.
+        Value::Array(elements) if index(segment).is_none() => {
+            elements.iter_mut().for_each(|e| descend_mut(e, whole, visit));
+        }
         _ => {
             if let Some(value) = step_mut(value, segment) {
                 descend_mut(value, rest, visit);
@@ -265,6 +285,16 @@ mod tests {
         assert_eq!(places("/none/*/sku", &document), []);
         assert_eq!(places("/map/*", &document), [("/map/*".to_owned(), true)]);
         assert_eq!(places("/absent/*/sku", &document), [("/absent/*/sku".to_owned(), false)]);
+    }
+
+    #[test]
+    fn what_lies_inside_a_place_is_told_by_the_place() {
+        let ancestor = |pattern: &str, pointer| Pattern::parse(pattern).unwrap().ancestor_in(pointer);
+        assert_eq!(ancestor("/a~1b/*", "/a~1b/0/x/y"), Some("/a~1b/0".len()));
+        for outside in ["/a~1b/0", "/a~1b", "", "/a/0/x"] {
+            assert_eq!(ancestor("/a~1b/*", outside), None, "{outside}");
+        }
+        assert_eq!(ancestor("", "/x"), Some(0));
     }
 
     proptest! {

@@ -25,6 +25,9 @@ pub const CALL_RECORDS_MAX: usize = 500;
 /// Bytes of data and partition keys in one `PutRecords` call.
 pub const CALL_BYTES_MAX: usize = 10 * 1024 * 1024;
 
+/// How often one call is taken apart to find the records that make it invalid. One such record of 500 takes nine.
+const HALVINGS_MAX: usize = 40;
+
 /// The record size of a stream that says nothing else, in KiB.
 const RECORD_SIZE_KIB_DEFAULT: u32 = 1_024;
 /// Pages of one listing. `ListStreams` and `ListShards` give at most 10,000 and 1,000 names a page; more pages than this
@@ -47,13 +50,16 @@ impl KinesisSink {
     async fn put_records(&self, stream: &str, records: &[&Record]) -> Vec<Result<Placement, Unsettled>> {
         // Parts still to send, the first one last. More than one only after the far end found a whole call invalid: one
         // record can be the reason, so that the halves are tried, and in the end that record fails alone. Nothing of
-        // such a call was stored, so each record is still put at most once; at most 2 · 500 calls.
+        // such a call was stored, so each record is still put at most once. Where the reason is the stream or the gate, every
+        // part fails: after HALVINGS_MAX, parts fail as they are.
         let mut parts = vec![records];
         let mut results = Vec::with_capacity(records.len());
+        let mut halvings = 0;
         while let Some(part) = parts.pop() {
             match self.put_records_once(stream, part).await {
                 Ok(answers) => results.extend(answers),
-                Err(fault) if fault.is_invalid_request() && part.len() > 1 => {
+                Err(fault) if fault.is_invalid_request() && part.len() > 1 && halvings < HALVINGS_MAX => {
+                    halvings += 1;
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }

@@ -26,7 +26,7 @@ pub enum BodyFault {
     TooLarge { limit: usize },
     #[error("the request body did not arrive within {seconds} s; nothing was taken, send it again")]
     TooSlow { seconds: u64 },
-    #[error("the gate has no memory left for further request bodies; nothing was taken, retry with back-off")]
+    #[error("the gate has no memory left for further requests; nothing was taken, retry with back-off")]
     Busy,
     #[error("the request body broke off; nothing was taken, send it again")]
     Broken,

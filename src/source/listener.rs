@@ -12,15 +12,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::body;
+use super::body::{self, BodyFault};
 use super::connection;
 use super::service::{Answer, Service};
 
@@ -39,7 +40,9 @@ pub struct Limits {
     pub body_time: Duration,
     /// All bodies under way together, as they arrived. Reading one may take as much again while its records are decoded.
     pub bodies_bytes: usize,
-    /// How long a body waits for memory before its request is turned away.
+    /// All large answers (`GetRecords`) together, until their clients have taken them.
+    pub answers_bytes: usize,
+    /// How long a body or an answer waits for memory before its request is turned away.
     pub memory_wait: Duration,
     /// Requests at a time on one HTTP/2 connection.
     pub h2_streams: u32,
@@ -59,6 +62,7 @@ impl Default for Limits {
             body_bytes: 16 * 1024 * 1024,
             body_time: Duration::from_secs(30),
             bodies_bytes: 128 * 1024 * 1024,
+            answers_bytes: 128 * 1024 * 1024,
             memory_wait: Duration::from_secs(2),
             h2_streams: 128,
             h2_ping: Duration::from_secs(20),
@@ -81,6 +85,20 @@ pub(super) struct Port {
     pub limits: Limits,
     /// Bytes left for bodies.
     memory: Arc<Semaphore>,
+    /// Bytes left for large answers.
+    answers: Arc<Semaphore>,
+}
+
+/// An answer's bytes, with their share of the memory for as long as any of them waits for its client.
+struct Held {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// How long to wait before accepting again when the machine has no descriptors left.
@@ -95,7 +113,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
     let memory = Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS)));
-    let port = Arc::new(Port { service, limits, memory });
+    let answers = Arc::new(Semaphore::new(limits.answers_bytes.min(Semaphore::MAX_PERMITS)));
+    let port = Arc::new(Port { service, limits, memory, answers });
     let (drain, draining) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -156,7 +175,10 @@ impl Port {
         let taken = body::take(&parts, incoming, &self.limits, &self.memory).await;
         let started = Instant::now();
         let Answer { response, source, operation } = match taken {
-            Ok(taken) => self.service.answer(&parts, &taken.bytes).await,
+            Ok(taken) => match self.room_for_answer(&parts).await {
+                Ok(room) => held(self.service.answer(&parts, &taken.bytes).await, room).await,
+                Err(fault) => self.service.refuse(&parts, fault),
+            },
             Err(fault) => self.service.refuse(&parts, fault),
         };
         let class = match response.status().as_u16() {
@@ -169,4 +191,25 @@ impl Port {
         metrics.request_seconds.with_label_values(&[source, operation]).observe(started.elapsed().as_secs_f64());
         Ok(response)
     }
+
+    /// Sets memory aside before a large answer is made. A client that asks for many and takes none has them all to itself.
+    async fn room_for_answer(&self, parts: &Parts) -> Result<Option<OwnedSemaphorePermit>, BodyFault> {
+        let most = self.service.answer_bytes_max(parts).min(self.limits.answers_bytes);
+        let Some(bytes) = u32::try_from(most).ok().filter(|bytes| *bytes > 0) else { return Ok(None) };
+        match timeout(self.limits.memory_wait, Arc::clone(&self.answers).acquire_many_owned(bytes)).await {
+            Ok(Ok(room)) => Ok(Some(room)),
+            _ => Err(BodyFault::Busy),
+        }
+    }
+}
+
+/// Ties an answer to the memory set aside for it, and gives back what it does not need.
+async fn held(answer: Answer, room: Option<OwnedSemaphorePermit>) -> Answer {
+    let Some(mut room) = room else { return answer };
+    let (parts, body) = answer.response.into_parts();
+    let Ok(body) = body.collect().await;
+    let bytes = body.to_bytes();
+    drop(room.split(room.num_permits().saturating_sub(bytes.len())));
+    let bytes = Bytes::from_owner(Held { bytes, _room: room });
+    Answer { response: Response::from_parts(parts, Full::new(bytes)), ..answer }
 }

@@ -43,14 +43,20 @@ impl Service {
         }
     }
 
+    /// The most that the answer to a request can be, in bytes, where that is much: else 0.
+    pub fn answer_bytes_max(&self, parts: &Parts) -> usize {
+        if is_kinesis(parts) { kinesis_api::answer_bytes_max(parts) } else { 0 }
+    }
+
     /// Answers a request whose body could not be taken in, in the words of the API it was for.
     pub fn refuse(&self, parts: &Parts, fault: BodyFault) -> Answer {
         if is_kinesis(parts) { kinesis_api::refuse(self, parts, fault) } else { http_api::refuse(parts, fault) }
     }
 }
 
+/// An endpoint may have a path, which SDKs post to with and without a slash at its end.
 fn is_kinesis(parts: &Parts) -> bool {
-    parts.method == Method::POST && parts.uri.path() == "/" && kinesis_api::is_addressed(parts)
+    parts.method == Method::POST && !parts.uri.path().starts_with("/v1/") && kinesis_api::is_addressed(parts)
 }
 
 /// A header as text; `None` when it is absent or not ASCII.

@@ -128,6 +128,17 @@ async fn one_record_the_stream_refuses_fails_alone_and_is_not_quoted() {
 }
 
 #[tokio::test]
+async fn a_stream_that_refuses_everything_is_not_asked_a_thousand_times() {
+    let (upstream, sink) = kinesis_sink().await;
+    upstream.script("PutRecords", vec![error(400, "InvalidArgumentException"); 1_000]);
+    let records: Vec<_> = (0..500).map(|i| record(format!("{i}"), "k")).collect();
+    let results = sink.put("orders", &refs(&records)).await;
+    assert_eq!(troubles(&results), vec![Some(Trouble::Rejected); 500]);
+    let calls = upstream.calls("PutRecords").len();
+    assert!(calls < 100, "{calls} calls for one");
+}
+
+#[tokio::test]
 async fn a_sequence_number_for_ordering_travels_with_put_record() {
     let (upstream, sink) = kinesis_sink().await;
     let ordered = Record { sequence_for_ordering: Some("4959".into()), ..record("{}", "a") };

@@ -112,3 +112,33 @@ fn a_gate_that_is_told_to_forward_to_itself_does_not_start() {
     let said = refused(home.path(), &parcels_rules(), &settings);
     assert!(said.contains("kinesis_endpoint") && said.contains("itself"), "{said}");
 }
+
+/// Git on a large repository or a mount that hangs takes its time. Probes, and the threads that serve records, must not wait.
+#[test]
+fn a_reload_that_takes_long_holds_up_no_probe() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = temporary();
+    let rules = copied_rules(home.path());
+    let (bin, slow) = (home.path().join("bin"), home.path().join("slow"));
+    std::fs::create_dir(&bin).expect("a directory");
+    let git = bin.join("git");
+    let script = format!("#!/bin/sh\n[ -e {} ] && sleep 6\nexit 1\n", slow.display());
+    std::fs::write(&git, script).expect("a script");
+    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).expect("an executable script");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let environment = vec![("PATH".to_owned(), path)];
+    let gate = Gate::start(GateOptions { rules, environment, ..GateOptions::default() });
+
+    std::fs::write(&slow, "").expect("a writable directory");
+    gate.signal("HUP");
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = std::time::Instant::now();
+    for page in ["/ready", "/contracts"] {
+        assert_eq!(gate.admin(page).status, 200);
+    }
+    assert!(forwards_twenty_kilos(&gate));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let reloaded = |gate: &Gate| gate.metric("meshgate_reloads_total", &[]);
+    assert_eq!(reloaded(&gate), 0.0, "the reload is still at it");
+    wait_until("the reload", Duration::from_secs(15), || (reloaded(&gate) == 1.0).then_some(()));
+}

@@ -205,3 +205,21 @@ async fn other_methods_are_told_which_one_is_taken() {
     }
     world.stopped().await;
 }
+
+/// What comes after an event that is not settled must not overtake it, and a far end that is down is waited for once.
+#[tokio::test]
+async fn nothing_is_sent_after_a_batch_that_is_not_settled() {
+    let world = World::start().await;
+    let mut client = H1::connect(world.address).await;
+    let lines: String =
+        (0..1_100).map(|n| if n == 3 { "\"unavailable\"\n".to_owned() } else { format!("{n}\n") }).collect();
+    let reply = post(&mut client, &[NDJSON, ("x-partition-key", "one-key")], &lines).await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.json()["counts"]["unsettled"], 601);
+    let told = settlements(&reply);
+    assert!(told[..500].iter().enumerate().all(|(n, told)| told == if n == 3 { "unsettled" } else { "forwarded" }));
+    assert!(told[500..].iter().all(|told| told == "unsettled"));
+    expect!["not taken: an earlier event of this request could not be settled; send both again, in their order"]
+        .assert_eq(reply.json()["outcomes"][500]["message"].as_str().unwrap());
+    assert_eq!(world.script.take_calls().len(), 500);
+}

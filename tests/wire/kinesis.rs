@@ -330,3 +330,17 @@ async fn both_protocols_share_the_port() {
     assert_eq!(counted, Some("6".into()));
     world.stopped().await;
 }
+
+/// `AWS_ENDPOINT_URL_KINESIS` may have a path: botocore posts to `/pfx`, the SDKs for Rust and JavaScript to `/pfx/`.
+#[tokio::test]
+async fn an_endpoint_may_have_a_path() {
+    let world = World::start().await;
+    let mut client = H1::connect(world.address).await;
+    let put = json!({"StreamName": "orders", "Data": base64("x"), "PartitionKey": "k"}).to_string();
+    let headers = [("X-Amz-Target", "Kinesis_20131202.PutRecord"), ("Content-Type", JSON)];
+    for path in ["/pfx", "/pfx/", "//", "/?x=1"] {
+        let reply = client.post(path, &headers, put.as_bytes()).await;
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+    }
+    world.stopped().await;
+}

@@ -275,3 +275,34 @@ async fn garbage_ends_its_connection_and_nothing_else() {
     until("all connections are gone", || world.metric("meshgate_connections ") == Some("0".into())).await;
     world.stopped().await;
 }
+
+/// Answers that nobody takes are memory, too.
+#[tokio::test]
+async fn large_answers_that_nobody_takes_have_a_bound() {
+    let limits = Limits { answers_bytes: 30 * MIB, memory_wait: Duration::from_millis(100), ..Limits::default() };
+    let world = World::with(limits).await;
+    let mut client = H1::connect(world.address).await;
+    let asked = json!({"StreamName": "wide", "ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"});
+    let iterator = client.kinesis("GetShardIterator", &asked.to_string()).await.json()["ShardIterator"].clone();
+    let read = json!({"ShardIterator": iterator}).to_string();
+    world.script.take_calls();
+
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut client = H1::connect(world.address).await;
+        let head = head(&format!("Content-Length: {}", read.len())).replace("PutRecord", "GetRecords");
+        client.send(format!("{head}{read}").as_bytes()).await;
+        sleep(Duration::from_millis(400)).await;
+        slow.push(client);
+    }
+    assert_eq!(world.script.take_calls().len(), 1, "the second found no room for its answer");
+    let refused = slow.pop().unwrap().reply().await.unwrap();
+    assert_eq!(
+        (refused.status, refused.header("x-amzn-errortype")),
+        (503, Some("ProvisionedThroughputExceededException"))
+    );
+    let taken = slow.pop().unwrap().reply().await.unwrap();
+    assert_eq!(taken.status, 200);
+    assert_eq!(client.kinesis("GetRecords", &read).await.status, 200, "room again once it was taken");
+    world.stopped().await;
+}

@@ -1,7 +1,8 @@
 //! A gate without a pipeline: scripted ports behind the real listener, on a free port of 127.0.0.1.
 //!
 //! What becomes of a record is what its data asks for: `quarantine`, `refuse`, `drop`, `throttle`, `unavailable` or `reject`
-//! somewhere in it; anything else is forwarded. Streams named `busy`, `draining`, `slow` and `nope` do as they say.
+//! somewhere in it; anything else is forwarded. Streams named `busy`, `draining`, `slow` and `nope` do as they say; what is read
+//! from one named `wide` is as much as one answer may hold.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -221,7 +222,10 @@ impl StreamReader for Script {
             self.note(format!("read {stream} {shard} {from} limit={limit}"));
             let record = StoredRecord {
                 sequence_number: from.into(),
-                data: Bytes::from_static(b"{\"a\":1}\xff"),
+                data: match stream {
+                    "wide" => vec![b'x'; 10 << 20].into(),
+                    _ => Bytes::from_static(b"{\"a\":1}\xff"),
+                },
                 partition_key: "pk-1".into(),
                 arrived: Timestamp::from_millis(NOW - 1000),
             };

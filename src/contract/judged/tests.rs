@@ -191,3 +191,38 @@ fn at_most_100_violations_are_told_and_the_decisive_ones_first() {
     // `info` rules are enforced too, but lead to nothing: the one that quarantines is told.
     assert_eq!((verdict, violations.len(), &*violations[0].rule), (Verdict::Quarantine, VIOLATIONS_MAX, "r149"));
 }
+
+#[test]
+fn names_inside_a_private_field_are_private_too() {
+    let contract = contract("privacy: [{path: /extra, classification: pii, mask: redact}]\n");
+    assert_eq!(
+        outcome(&contract, json!({"qty": 1, "extra": [{"ann@example.org": 1}]})),
+        "quarantine: schema/schema@/data/extra/enforce"
+    );
+}
+
+#[test]
+fn a_pointer_into_names_of_any_length_is_cut_at_one_that_fits() {
+    let long = "x".repeat(POINTER_BYTES_MAX);
+    let contract = contract(&format!("fields: [{{id: deep, path: /a/{long}/b, metric: nullValues}}]\n"));
+    let (_, violations) = judge(&contract, json!({"qty": 1, "a": {long: {}}}));
+    assert_eq!(violations.iter().map(|v| &*v.pointer).collect::<Vec<_>>(), ["/data/a"]);
+}
+
+#[test]
+fn a_message_sees_no_key_of_an_event_with_private_fields() {
+    let contract = contract(
+        "privacy: [{path: /email, classification: pii, mask: redact}]\n\
+         rules: [{id: never, expression: 'this.qty > 5', messageExpression: \"'of ' + record.partitionKey\"}]\n",
+    );
+    let event = json!({"type": "sold", "data": {"qty": 1, "email": "ann@example.org"}});
+    let record = RecordFacts {
+        stream: "shop-events",
+        partition_key: Some("ann@example.org"),
+        explicit_hash_key: None,
+        arrived: Timestamp::default(),
+        size: 1,
+    };
+    let (_, violations) = contract.judge(&event, &record, Timestamp::default());
+    assert_eq!(violations[0].message, "of ***");
+}

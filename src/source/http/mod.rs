@@ -19,7 +19,7 @@ use hyper::http::{HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use crate::model::{Judgement, Record, Trouble};
+use crate::model::{Judgement, Record, Settlement, Trouble};
 use crate::port::{INSTANCE_HEADER, IntakeError};
 
 use super::Service;
@@ -32,6 +32,9 @@ pub const SOURCE: &str = "http";
 /// Records settled at a time: what one `PutRecords` takes.
 const BATCH_RECORDS: usize = 500;
 const BATCH_BYTES: usize = 10 * 1024 * 1024;
+/// What the events are told that come after a batch of which some could not be settled.
+const NOT_TAKEN: &str =
+    "not taken: an earlier event of this request could not be settled; send both again, in their order";
 /// `Retry-After`, seconds.
 const RETRY_AFTER_S: u64 = 1;
 
@@ -221,7 +224,8 @@ async fn settle(
 }
 
 /// Settles the records batch by batch, in order. An error before anything was taken is the request's; a later one is what the
-/// remaining records are told.
+/// remaining records are told. After a batch of which something is unsettled no further one is sent: records behind it would
+/// overtake those of its keys, and a far end that is down would make the client wait once for each batch.
 async fn settle_all(service: &Service, stream: &str, records: Vec<Record>) -> Result<Vec<Told>, Problem> {
     let total = records.len();
     let mut told = Vec::with_capacity(total);
@@ -231,7 +235,15 @@ async fn settle_all(service: &Service, stream: &str, records: Vec<Record>) -> Re
         let count = batch.len();
         match service.intake.settle(stream, batch).await {
             Ok(outcomes) if outcomes.len() == count => {
-                told.extend(outcomes.into_iter().map(|o| Told::Outcome(Box::new(o))))
+                let failed = outcomes.iter().find_map(|outcome| match &outcome.settlement {
+                    Settlement::Unsettled(unsettled) => Some(unsettled.trouble),
+                    _ => None,
+                });
+                told.extend(outcomes.into_iter().map(|o| Told::Outcome(Box::new(o))));
+                if let Some(trouble) = failed.filter(|_| told.len() < total) {
+                    told.resize_with(total, || Told::Untaken { trouble, message: NOT_TAKEN.into() });
+                    break;
+                }
             }
             Ok(_) => {
                 let message =

@@ -49,7 +49,18 @@ struct Call<'a> {
     now: Timestamp,
 }
 
-/// Whether a POST to `/` is meant for this API.
+/// The largest answer, in bytes: 10 MiB of records in base64, and what 10,000 of them need for their other members.
+const RECORDS_ANSWER_MAX: usize = 20 * 1024 * 1024;
+
+/// The most that the answer can be, where that is much: else 0.
+pub fn answer_bytes_max(parts: &Parts) -> usize {
+    match target_of(parts) {
+        Some(Target::Offered(Operation::GetRecords)) => RECORDS_ANSWER_MAX,
+        _ => 0,
+    }
+}
+
+/// Whether a POST is meant for this API.
 pub fn is_addressed(parts: &Parts) -> bool {
     parts.headers.contains_key("x-amz-target")
         || header_text(parts, "content-type").is_some_and(|t| t.starts_with("application/x-amz-"))

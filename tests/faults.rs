@@ -1,0 +1,242 @@
+//! The gate where something is wrong: what it keeps, holds and says then. Rules are written by each test.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meshgate::config::{self, Overrides};
+use meshgate::gate::delivery::RetryPolicy;
+use meshgate::metrics::Metrics;
+use meshgate::model::{
+    DeadLetter, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode, Timestamp,
+    Trouble, Unsettled,
+};
+use meshgate::pipeline::rules::Rules;
+use meshgate::pipeline::{Gate, GateOptions};
+use meshgate::port::{BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, MeshSink, StreamReader};
+
+const DOMAIN: &str = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: people, owner: {team: people}}\n";
+const CONTRACT: &str = "apiVersion: meshgate/v1\nkind: EventContract\n\
+                        metadata: {domain: people, name: joined, version: 1.0.0, status: active}\n";
+
+/// A far end that takes everything, and a catalog that answers as it is told.
+#[derive(Default)]
+struct FarEnd {
+    letters: Mutex<Vec<DeadLetter>>,
+    /// Bytes resident when records reached the sink.
+    resident: AtomicUsize,
+    described: AtomicUsize,
+    /// Nobody answers questions about streams.
+    undescribed: AtomicBool,
+    /// The mesh stream takes nothing.
+    down: AtomicBool,
+}
+
+impl MeshSink for FarEnd {
+    fn call_limits(&self) -> CallLimits {
+        CallLimits { entries: 500, bytes: 64 << 20 }
+    }
+
+    fn put<'a>(&'a self, _: &'a str, records: &'a [&'a Record]) -> BoxFuture<'a, Vec<Result<Placement, Unsettled>>> {
+        self.resident.store(resident(), SeqCst);
+        if self.down.load(SeqCst) {
+            let failure = Unsettled { trouble: Trouble::Unavailable, message: "scripted to be down".into() };
+            return Box::pin(async move { vec![Err(failure); records.len()] });
+        }
+        let placement = Placement { shard_id: "shardId-000000000000".into(), sequence_number: "1".into() };
+        Box::pin(async move { vec![Ok(placement); records.len()] })
+    }
+}
+
+impl DeadLetterSink for FarEnd {
+    fn call_limits(&self) -> CallLimits {
+        CallLimits { entries: 10, bytes: 64 << 20 }
+    }
+
+    fn size_of(&self, letter: &DeadLetter) -> usize {
+        letter.body.len()
+    }
+
+    fn send<'a>(&'a self, _: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
+        self.letters.lock().unwrap().extend(letters.iter().map(|&letter| letter.clone()));
+        Box::pin(async move { vec![Ok(()); letters.len()] })
+    }
+}
+
+impl Catalog for FarEnd {
+    fn list_streams<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, CatalogError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn describe<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
+        self.described.fetch_add(1, SeqCst);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if self.undescribed.load(SeqCst) {
+                return Err(CatalogError::Unavailable("scripted to be down".into()));
+            }
+            let shard = Shard {
+                id: "shardId-000000000000".into(),
+                parent: None,
+                adjacent_parent: None,
+                range: HashKeyRange::divide(1).next().expect("one range"),
+                starting_sequence_number: "0".into(),
+                ending_sequence_number: None,
+            };
+            Ok(StreamDescription {
+                name: stream.to_owned(),
+                arn: String::new(),
+                status: "ACTIVE".into(),
+                mode: StreamMode::Provisioned,
+                retention_hours: 24,
+                created: Timestamp::default(),
+                encryption: "NONE".into(),
+                key_id: None,
+                consumer_count: 0,
+                max_record_size_kib: 1_024,
+                shards: vec![shard],
+            })
+        })
+    }
+
+    fn reader(&self) -> Option<&dyn StreamReader> {
+        None
+    }
+}
+
+/// A gate with a contract of these lines in a domain of these, and these settings.
+fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>) {
+    let dir = tempfile::tempdir().unwrap();
+    let people = dir.path().join("people");
+    std::fs::create_dir(&people).unwrap();
+    std::fs::write(people.join("domain.yaml"), format!("{DOMAIN}{domain}\n")).unwrap();
+    std::fs::write(people.join("joined.yaml"), format!("{CONTRACT}{contract}\n")).unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let (rules, loaded) = Rules::load(dir.path(), Arc::clone(&metrics)).unwrap();
+    assert!(loaded.is_good, "{:#?}", loaded.diagnostics);
+    let text = (!settings.is_empty()).then_some(settings.as_bytes());
+    let config = config::parse(text, Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
+    let far_end = Arc::new(FarEnd::default());
+    let gate = Gate::new(GateOptions {
+        rules: Arc::new(rules),
+        routes: config.routes,
+        dlq: config.dlq,
+        mesh: Arc::clone(&far_end) as _,
+        letters: Arc::clone(&far_end) as _,
+        catalog: Arc::clone(&far_end) as _,
+        retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
+        records_in_flight_max: 10_000,
+        metrics,
+        clock: || Timestamp::from_millis(1_795_341_605_000),
+    });
+    (Arc::new(gate), far_end)
+}
+
+fn record(data: impl Into<Vec<u8>>) -> Record {
+    Record {
+        data: data.into().into(),
+        partition_key: Some("ann@example.org".into()),
+        explicit_hash_key: None,
+        stream: "people".into(),
+        position: "test/0".into(),
+        arrived: Timestamp::default(),
+        sequence_for_ordering: None,
+    }
+}
+
+async fn settle(gate: &Gate, records: Vec<Record>) -> Vec<Outcome> {
+    gate.settle("people", records).await.unwrap()
+}
+
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or_default() * 4096
+}
+
+/// A contract that names only its type has no stream of its own, but its events come on some.
+#[tokio::test]
+async fn a_masked_domain_keeps_nothing_of_an_event_that_may_be_its_own() {
+    let (gate, far_end) = gate(
+        "dlqPayload: masked",
+        "match: {type: joined}\nprivacy: [{path: /email, classification: pii, mask: redact}]",
+        "routes: [{source: people}]",
+    );
+    let sent = [r#"{"type":"joined","email":"ann@example.org",}"#, r#"{"type":"join","email":"ann@example.org"}"#];
+    let outcomes = settle(&gate, sent.map(record).into()).await;
+    assert!(outcomes.iter().all(|o| matches!(o.settlement, Settlement::Quarantined { .. })));
+    for letter in far_end.letters.lock().unwrap().iter() {
+        assert!(!letter.body.contains("ann@") && letter.body.contains("\"withheld\""), "{}", letter.body);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_nobody_knows_yet_is_asked_about_once() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    let together: Vec<_> = (0..50)
+        .map(|_| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { settle(&gate, vec![record("{}")]).await })
+        })
+        .collect();
+    for settled in together {
+        assert!(matches!(settled.await.unwrap()[0].settlement, Settlement::Forwarded(_)));
+    }
+    assert_eq!(far_end.described.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn no_verdict_rests_on_a_guess_of_the_streams_limit() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    far_end.undescribed.store(true, SeqCst);
+    let wide = format!("\"{}\"", "x".repeat(2 << 20));
+    let outcomes = settle(&gate, vec![record(wide)]).await;
+    assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)), "{:?}", outcomes[0].judgement.violations);
+}
+
+/// A parsed event takes some thirty times the memory of its bytes, and waiting for a sink takes long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parsed_events_are_not_held_while_their_records_are_delivered() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    settle(&gate, vec![record(ones())]).await;
+    let before = far_end.resident.load(SeqCst);
+    settle(&gate, (0..8).map(|_| record(ones())).collect()).await;
+    let grown = far_end.resident.load(SeqCst).saturating_sub(before);
+    assert!(grown < 80 << 20, "8 records of 1 MB, and {} MiB more", grown >> 20);
+}
+
+/// A million bytes of `[1,1,1,…]`.
+fn ones() -> String {
+    format!("[{}1]", "1,".repeat(500_000))
+}
+
+/// What is written to the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_is_down_is_one_line_of_the_log_under_any_load() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _subscribed = tracing::subscriber::set_default(subscriber);
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    far_end.down.store(true, SeqCst);
+    for _ in 0..20 {
+        let outcomes = settle(&gate, vec![record("\"private\""), record("2")]).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome.settlement, Settlement::Unsettled(_))));
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("ERROR") && log.contains("scripted to be down") && !log.contains("private"), "{log}");
+}
