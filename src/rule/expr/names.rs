@@ -162,11 +162,34 @@ pub(super) fn call_fault(name: &str, arguments: usize, member: bool, offset: usi
             let hint = match (other, member) {
                 (true, true) => Some(format!("write {name}(x)")),
                 (true, false) => Some(format!("write x.{name}(…)")),
-                _ => {
+                _ => elsewhere(name).map(|ours| format!("CEL writes {ours}")).or_else(|| {
                     did_you_mean(name, same.iter().map(|(known, _)| *known).filter(|n| !n.contains('@')).chain(MACROS))
-                }
+                }),
             };
             fault(format!("no function is called {name:?}"), hint)
         }
     }
+}
+
+/// What CEL has for a function of other languages.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "len" | "length" | "count" => "size(x)",
+        "lower" | "tolower" | "tolowercase" | "lowercase" => "x.lowerAscii()",
+        "upper" | "toupper" | "touppercase" | "uppercase" => "x.upperAscii()",
+        "includes" | "has_value" | "contain" => "x.contains('text') for a text, value in x for a list",
+        "match" | "regex" | "regexp" | "test" | "like" => "x.matches('^pattern$')",
+        "any" | "some" => "list.exists(x, x > 0)",
+        "every" | "foreach" => "list.all(x, x > 0)",
+        "defined" | "exist" | "isset" | "isdefined" | "hasfield" => "has(this.field)",
+        "isempty" | "empty" | "isnull" => "size(x) == 0, or x == null",
+        "date" | "datetime" | "parsedate" | "todate" => "timestamp(x)",
+        "now" | "today" => "now, a variable and not a function",
+        "abs" | "ceil" | "floor" | "round" | "sqrt" | "trunc" | "sign" => "math.abs(x), math.round(x) and so on",
+        "max" | "greatest" => "math.greatest(x, y)",
+        "min" | "least" => "math.least(x, y)",
+        "number" | "parseint" | "parsefloat" | "float" => "double(x) or int(x)",
+        "str" | "tostring" => "string(x)",
+        _ => return None,
+    })
 }

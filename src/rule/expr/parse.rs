@@ -193,32 +193,57 @@ fn end_of_string(bytes: &[u8], at: usize) -> usize {
 
 /// The parser's first error, at the byte it names.
 fn fault(source: &str, errors: &ParseErrors) -> ExpressionFault {
-    let Some(first) = errors.errors.first() else {
+    // After an error of the grammar come others, about trees that were not finished.
+    let of_grammar = errors.errors.iter().find(|error| error.msg.starts_with(SYNTAX));
+    let Some(first) = of_grammar.or_else(|| errors.errors.first()) else {
         return ExpressionFault { offset: 0, message: "not an expression".to_owned(), hint: None };
     };
     let line = usize::try_from(first.pos.0).unwrap_or(1).max(1);
     let column = usize::try_from(first.pos.1).unwrap_or(1).max(1);
     let before: usize = source.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let text = source[before..].split('\n').next().unwrap_or_default();
-    let message = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
-    ExpressionFault { offset: before + byte_of(text, column - 1), message: plain(message), hint: hint(source) }
+    let offset = before + byte_of(text, column - 1);
+    let end = source.trim_end().len();
+    let message = first.msg.strip_prefix(SYNTAX).unwrap_or(&first.msg);
+    match plain(message) {
+        message if message.starts_with(UNCLOSED) => ExpressionFault { offset, message, hint: None },
+        // The parser names what it could not finish, or the end it met.
+        message if offset >= end || message.starts_with("Incomplete ") => {
+            let missing = message.split_once(MISSING).map(|(what, _)| format!(": {what}{MISSING}")).unwrap_or_default();
+            ExpressionFault {
+                offset: end,
+                message: format!("the expression ends here, too early{missing}"),
+                hint: None,
+            }
+        }
+        message => ExpressionFault { offset, message, hint: hint(source) },
+    }
 }
+
+const SYNTAX: &str = "Syntax error: ";
+const UNCLOSED: &str = "a text without its closing quote";
+const MISSING: &str = " is missing";
 
 /// The parser's words, in ours.
 fn plain(message: &str) -> String {
     if let Some(text) = message.strip_prefix("token recognition error at: '") {
         return match text.strip_suffix('\'').unwrap_or(text).trim_end() {
-            quoted if quoted.starts_with(['"', '\'']) => "a text without its closing quote".to_owned(),
+            quoted if quoted.starts_with(['"', '\'']) => UNCLOSED.to_owned(),
             other => format!("not expected here: '{other}'"),
         };
     }
+    if let Some((what, before)) = message.strip_prefix("missing ").and_then(|rest| rest.split_once(" at ")) {
+        return format!("{what}{MISSING} before {before}");
+    }
+    if let Some(word) = message.strip_prefix("reserved identifier: ") {
+        return format!("not expected here: '{word}', a word CEL reserves");
+    }
     // What could stand there instead is a list of everything.
-    let Some((what, _)) = message.split_once(" expecting ") else { return message.to_owned() };
+    let what = message.split_once(" expecting ").map_or(message, |(what, _)| what);
     let prefixes = ["mismatched input ", "extraneous input ", "no viable alternative at input "];
-    let what = prefixes.iter().find_map(|prefix| what.strip_prefix(prefix)).unwrap_or(what);
-    match what {
-        "'<EOF>'" => "the expression ends too early".to_owned(),
-        _ => format!("not expected here: {what}"),
+    match prefixes.iter().find_map(|prefix| what.strip_prefix(prefix)) {
+        Some(what) => format!("not expected here: {what}"),
+        None => what.to_owned(),
     }
 }
 
@@ -232,8 +257,12 @@ fn hint(source: &str) -> Option<String> {
         "CEL compares with == and !="
     } else if has("and") || has("or") || has("not") {
         "CEL writes && for and, || for or, ! for not"
-    } else if code.contains(" = ") {
+    } else if code.contains("<>") || code.contains("=!") {
+        "CEL writes != for what is not equal"
+    } else if code.contains(" = ") || has("is") {
         "CEL compares with =="
+    } else if has("if") || has("then") || has("else") {
+        "CEL writes condition ? one : other; what a rule is only for goes under when:"
     } else {
         return None;
     };

@@ -107,7 +107,8 @@ fn alternatives(
     let nearest = branches.iter().enumerate().filter(|(_, b)| !b.is_empty()).min_by_key(|(_, b)| remoteness(base, b));
     match nearest {
         Some((index, branch)) if nested < 2 => {
-            let reasons: Vec<String> = branch
+            let leaves = leaves(base, branch);
+            let reasons: Vec<String> = leaves
                 .iter()
                 .take(3)
                 .map(|error| {
@@ -115,12 +116,27 @@ fn alternatives(
                     format!("{at}{}{}", if at.is_empty() { "" } else { " " }, describe(error, nested + 1))
                 })
                 .collect();
-            let more = branch.len().saturating_sub(reasons.len());
+            let more = leaves.len().saturating_sub(reasons.len());
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             format!("{head}; nearest is the {}: {}{more}", ordinal(index + 1), reasons.join("; "))
         }
         _ => head,
     }
+}
+
+/// What is wrong with an alternative, where alternatives of the alternative itself give way to the nearest of them.
+fn leaves<'e>(base: &str, branch: &'e [ValidationError<'static>]) -> Vec<&'e ValidationError<'static>> {
+    let inner = |error: &'e ValidationError<'static>| match error.kind() {
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context }
+            if error.instance_path().as_str() == base
+                && common_type(error, context).is_none()
+                && common_choice(context).is_none() =>
+        {
+            context.iter().filter(|b| !b.is_empty()).min_by_key(|b| remoteness(base, b))
+        }
+        _ => None,
+    };
+    branch.iter().flat_map(|error| inner(error).map_or_else(|| vec![error], |nearest| leaves(base, nearest))).collect()
 }
 
 /// `must be of type string or null`, where the type is what every alternative lacks.
@@ -154,14 +170,30 @@ fn common_choice<'b>(branches: &'b [Vec<ValidationError<'static>>]) -> Option<(&
     Some((at, choices))
 }
 
-/// How far an alternative is from being meant: wrong types and constants near its top tell that another one was.
+/// How far an alternative is from being meant. What tells most is a constant near its top, by which producers say which
+/// one they mean; then which properties are there. What is wrong further down tells nothing: such an event is this
+/// alternative with a mistake, so it only decides between equals.
 fn remoteness(base: &str, branch: &[ValidationError<'static>]) -> (usize, usize) {
-    let wrong = branch.iter().filter(|error| {
-        let telling =
-            matches!(error.kind(), Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. } | Kind::FalseSchema);
-        telling && relative(base, error.instance_path().as_str()).matches('/').count() <= 1
-    });
-    (wrong.count(), branch.len())
+    let (mut telling, mut all) = (0, 0);
+    for error in branch {
+        let depth = relative(base, error.instance_path().as_str()).matches('/').count();
+        let (told, leaves) = match (error.kind(), depth) {
+            (Kind::AnyOf { context } | Kind::OneOfNotValid { context }, 0) => {
+                context.iter().filter(|b| !b.is_empty()).map(|b| remoteness(base, b)).min().unwrap_or((0, 1))
+            }
+            // An object was not meant to be null, however much is wrong with it.
+            (Kind::Type { .. } | Kind::FalseSchema, 0) => (1_000, 1),
+            (Kind::Type { .. } | Kind::Constant { .. } | Kind::Enum { .. } | Kind::FalseSchema, 0 | 1) => (3, 1),
+            (Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected }, 0) => {
+                (unexpected.len(), unexpected.len())
+            }
+            (Kind::Required { .. }, 0) => (1, 1),
+            _ => (0, 1),
+        };
+        telling += told;
+        all += leaves;
+    }
+    (telling, all)
 }
 
 fn relative<'p>(base: &str, pointer: &'p str) -> &'p str {

@@ -54,6 +54,37 @@ fn reasons_read_well_and_carry_no_value() {
             json!({"kind": "iban", "iban": 777}),
         ),
         (json!({"oneOf": [{"type": "integer"}, {"minimum": 5}]}), json!(777)),
+        // The one whose constants and properties are there is meant, however much is wrong further down.
+        (
+            json!({"oneOf": [
+                {"required": ["commits"], "properties": {"action": false}},
+                {"oneOf": [
+                    {"required": ["action", "star"], "properties": {"action": {"const": "created"}}},
+                    {"required": ["action", "star"], "properties": {"action": {"const": "deleted"}}}
+                ]},
+                {"required": ["action", "label"], "properties": {
+                    "action": {"enum": ["created", "edited"]},
+                    "label": {"required": ["name", "color"], "properties": {"id": {"type": "integer"}}}
+                }},
+                {"required": ["action", "label", "issue"], "properties": {"action": {"const": "labeled"}}}
+            ]}),
+            json!({"action": "created", "label": {"id": "secret"}}),
+        ),
+        // Alternatives of an alternative: the reasons are those of the nearest, not that there are some.
+        (
+            json!({"anyOf": [
+                {"required": ["commits"], "properties": {"action": false}},
+                {"oneOf": [
+                    {"required": ["star"], "properties": {"action": {"const": "created"}, "star": {"minimum": 1}}},
+                    {"required": ["star"], "properties": {"action": {"const": "deleted"}, "star": {"minimum": 9}}}
+                ]}
+            ]}),
+            json!({"action": "deleted", "star": 7}),
+        ),
+        (
+            json!({"oneOf": [{"type": "null"}, {"type": "object", "required": ["a", "b", "c", "d"]}]}),
+            json!({"name": "secret"}),
+        ),
         (json!({"contentEncoding": "base64", "$schema": "http://json-schema.org/draft-07/schema#"}), json!("secret!")),
     ];
     let mut told = String::new();
