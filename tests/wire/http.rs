@@ -223,3 +223,20 @@ async fn nothing_is_sent_after_a_batch_that_is_not_settled() {
         .assert_eq(reply.json()["outcomes"][500]["message"].as_str().unwrap());
     assert_eq!(world.script.take_calls().len(), 500);
 }
+
+#[tokio::test]
+async fn an_answer_tells_so_many_violations_and_how_many_more_there_are() {
+    let world = World::start().await;
+    let mut client = H1::connect(world.address).await;
+    let lines = "\"quarantine\"\n".repeat(6_000);
+    let judge = "/v1/contracts/orders/order.placed/judge";
+    for (path, list) in [(EVENTS, "outcomes"), (judge, "judgements")] {
+        let reply = client.post(path, &[NDJSON], lines.as_bytes()).await.json();
+        let told = |index: usize| {
+            let event = &reply[list][index];
+            (event["violations"].as_array().unwrap().len(), event["violationsOmitted"].as_u64())
+        };
+        assert_eq!((told(0), told(4_999)), ((2, None), (2, None)), "{path}");
+        assert_eq!((told(5_000), told(5_999)), ((1, Some(1)), (1, Some(1))), "{path}");
+    }
+}

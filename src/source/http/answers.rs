@@ -4,26 +4,52 @@ use serde::Serialize;
 
 use crate::model::{Judgement, Outcome, Placement, Settlement, Stamp, Trouble, Unsettled, Verdict, Violation};
 
+/// Violations told in one answer. Of events past it each is told its first: the dead letters have them all. Ten thousand
+/// events with a hundred each would otherwise make an answer of more than a gigabyte.
+const VIOLATIONS_TOLD_MAX: usize = 10_000;
+
+/// Keeps one answer's violations within [`VIOLATIONS_TOLD_MAX`], event after event.
+pub struct Allowance(usize);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(VIOLATIONS_TOLD_MAX)
+    }
+}
+
+impl Allowance {
+    /// Cuts an event's violations to what is left, and says how many are left out.
+    pub fn cut(&mut self, judgement: &mut Judgement) -> usize {
+        let all = judgement.violations.len();
+        let told = all.min(self.0.max(1));
+        self.0 -= told.min(self.0);
+        judgement.violations.truncate(told);
+        judgement.violations.shrink_to_fit();
+        all - told
+    }
+}
+
 /// What an event is told.
 pub enum Told {
-    Outcome(Box<Outcome>),
-    /// The gate stopped taking events before this one.
-    Untaken {
-        trouble: Trouble,
-        message: String,
+    Outcome {
+        outcome: Box<Outcome>,
+        /// Violations left out.
+        omitted: usize,
     },
+    /// The gate stopped taking events before this one.
+    Untaken { trouble: Trouble, message: String },
 }
 
 impl Told {
     pub fn is_unsettled(&self) -> bool {
         match self {
-            Self::Outcome(outcome) => matches!(outcome.settlement, Settlement::Unsettled(_)),
+            Self::Outcome { outcome, .. } => matches!(outcome.settlement, Settlement::Unsettled(_)),
             Self::Untaken { .. } => true,
         }
     }
 
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Outcome(o) if matches!(o.settlement, Settlement::Quarantined { refuse: true, .. }))
+        matches!(self, Self::Outcome { outcome, .. } if matches!(outcome.settlement, Settlement::Quarantined { refuse: true, .. }))
     }
 }
 
@@ -72,11 +98,18 @@ struct Judged<'a> {
     #[serde(flatten)]
     stamp: &'a Stamp,
     violations: &'a [Violation],
+    /// How many more there are, where an answer would get too long.
+    #[serde(rename = "violationsOmitted", skip_serializing_if = "is_zero")]
+    omitted: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl<'a> Judged<'a> {
-    fn of(judgement: &'a Judgement) -> Self {
-        Self { verdict: judgement.verdict, stamp: &judgement.stamp, violations: &judgement.violations }
+    fn of(judgement: &'a Judgement, omitted: usize) -> Self {
+        Self { verdict: judgement.verdict, stamp: &judgement.stamp, violations: &judgement.violations, omitted }
     }
 }
 
@@ -100,14 +133,14 @@ fn outcome_answer<'a>(index: usize, told: &'a Told, counts: &mut Counts) -> Outc
         trouble: None,
         message: None,
     };
-    let outcome = match told {
-        Told::Outcome(outcome) => outcome,
+    let (outcome, omitted) = match told {
+        Told::Outcome { outcome, omitted } => (outcome, *omitted),
         Told::Untaken { trouble, message } => {
             counts.unsettled += 1;
             return OutcomeAnswer { trouble: Some(trouble.as_str()), message: Some(message), ..answer };
         }
     };
-    answer.judged = Some(Judged::of(&outcome.judgement));
+    answer.judged = Some(Judged::of(&outcome.judgement, omitted));
     let mut place = |placement: &'a Placement| {
         answer.shard_id = Some(&placement.shard_id);
         answer.sequence_number = Some(&placement.sequence_number);
@@ -159,16 +192,20 @@ struct VerdictCounts {
 }
 
 impl<'a> JudgeAnswer<'a> {
-    pub fn of(judgements: &'a [Judgement]) -> Self {
+    /// Of each judgement, with how many of its violations were left out.
+    pub fn of(judgements: &'a [(Judgement, usize)]) -> Self {
         let mut counts = VerdictCounts::default();
-        for judgement in judgements {
+        for (judgement, _) in judgements {
             match judgement.verdict {
                 Verdict::Forward => counts.forward += 1,
                 Verdict::Quarantine => counts.quarantine += 1,
                 Verdict::Drop => counts.drop += 1,
             }
         }
-        let answer = |(index, judgement)| JudgementAnswer { index, judged: Judged::of(judgement) };
+        let answer = |(index, (judgement, omitted)): (usize, &'a (Judgement, usize))| JudgementAnswer {
+            index,
+            judged: Judged::of(judgement, *omitted),
+        };
         Self { judgements: judgements.iter().enumerate().map(answer).collect(), counts }
     }
 }

@@ -25,7 +25,7 @@ use crate::port::{INSTANCE_HEADER, IntakeError};
 use super::Service;
 use super::body::BodyFault;
 use super::service::{Answer, header_text, request_id};
-use answers::{EventsAnswer, JudgeAnswer, Told};
+use answers::{Allowance, EventsAnswer, JudgeAnswer, Told};
 
 /// The value of the `source` label.
 pub const SOURCE: &str = "http";
@@ -229,6 +229,7 @@ async fn settle(
 async fn settle_all(service: &Service, stream: &str, records: Vec<Record>) -> Result<Vec<Told>, Problem> {
     let total = records.len();
     let mut told = Vec::with_capacity(total);
+    let mut allowance = Allowance::default();
     let mut left = records.into_iter().peekable();
     while left.peek().is_some() {
         let batch = next_batch(&mut left);
@@ -239,7 +240,10 @@ async fn settle_all(service: &Service, stream: &str, records: Vec<Record>) -> Re
                     Settlement::Unsettled(unsettled) => Some(unsettled.trouble),
                     _ => None,
                 });
-                told.extend(outcomes.into_iter().map(|o| Told::Outcome(Box::new(o))));
+                told.extend(outcomes.into_iter().map(|mut outcome| {
+                    let omitted = allowance.cut(&mut outcome.judgement);
+                    Told::Outcome { outcome: Box::new(outcome), omitted }
+                }));
                 if let Some(trouble) = failed.filter(|_| told.len() < total) {
                     told.resize_with(total, || Told::Untaken { trouble, message: NOT_TAKEN.into() });
                     break;
@@ -306,13 +310,17 @@ async fn judge(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let events = events::read(parts, body)?;
     let now = (service.clock)();
-    let mut judgements: Vec<Judgement> = Vec::with_capacity(events.len());
+    let mut judgements: Vec<(Judgement, usize)> = Vec::with_capacity(events.len());
+    let mut allowance = Allowance::default();
     // An empty body of events still says whether the contract is there.
     if events.is_empty() {
         service.intake.judge(domain, contract, &[], now)?;
     }
     for batch in events.chunks(BATCH_RECORDS) {
-        judgements.extend(service.intake.judge(domain, contract, batch, now)?);
+        judgements.extend(service.intake.judge(domain, contract, batch, now)?.into_iter().map(|mut judgement| {
+            let omitted = allowance.cut(&mut judgement);
+            (judgement, omitted)
+        }));
         // Judging does not wait for anything: let others in between.
         tokio::task::yield_now().await;
     }
