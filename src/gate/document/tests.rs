@@ -1,0 +1,168 @@
+use bytes::Bytes;
+use expect_test::expect;
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Dimension, Mode, Severity, Stamp, Verdict, Violation, ViolationKind};
+use crate::rule::mask::MaskMethod;
+
+fn record(data: &[u8]) -> Record {
+    Record {
+        data: Bytes::copy_from_slice(data),
+        partition_key: Some("ann@example.org".into()),
+        explicit_hash_key: None,
+        stream: "customers-events".into(),
+        position: "2b5356b6/3".into(),
+        arrived: Timestamp::from_millis(1_795_000_000_000),
+        sequence_for_ordering: None,
+    }
+}
+
+fn judgement() -> Judgement {
+    Judgement {
+        verdict: Verdict::Quarantine,
+        violations: vec![Violation {
+            rule: "created_not_in_future".into(),
+            kind: ViolationKind::Rule,
+            pointer: "/data".into(),
+            dimension: Some(Dimension::Accuracy),
+            severity: Severity::Error,
+            mode: Mode::Enforce,
+            message: "createdAt is in the future".into(),
+        }],
+        stamp: Stamp {
+            domain: "customers".into(),
+            contract: "customer.created".into(),
+            version: Some("1.2.0".into()),
+            revision: "4f2a9c1".into(),
+        },
+        refuse: false,
+    }
+}
+
+fn email() -> Vec<Mask> {
+    let spec = MaskSpec { path: "/data/email".into(), classification: None, mask: MaskMethod::Hash };
+    vec![Mask::compile(&spec).unwrap()]
+}
+
+fn document(data: &[u8], fields: PrivateFields<'_>, keep_masked_only: bool) -> String {
+    let event = json::parse(data).ok();
+    let privacy = Privacy { fields, keep_masked_only };
+    build("0001-id", Timestamp::from_millis(1_795_000_001_000), &record(data), event.as_ref(), &judgement(), privacy)
+}
+
+const EVENT: &[u8] = b"{\"id\":\"e1\",  \"data\":{\"email\":\"ann@example.org\",\"n\":1.10}}\n";
+
+#[test]
+fn the_document_is_self_contained_and_keeps_the_bytes() {
+    let document = document(EVENT, PrivateFields::Known(&email()), false);
+    expect_test::expect_file!["../../../tests/golden/dlq-document.json"].assert_eq(&document);
+    assert_eq!(original(&document).unwrap(), EVENT);
+}
+
+#[test]
+fn people_see_private_fields_masked_the_partition_key_too() {
+    let shown = for_display(&document(EVENT, PrivateFields::Known(&email()), false)).unwrap();
+    expect_test::expect_file!["../../../tests/golden/dlq-document-shown.json"].assert_eq(&shown);
+    assert!(!shown.contains("ann@"));
+}
+
+#[test]
+fn a_masked_domain_stores_no_private_value_anywhere() {
+    let stored = document(EVENT, PrivateFields::Known(&email()), true);
+    assert!(!stored.contains("ann@"), "{stored}");
+    expect!["the payload was stored masked (dlqPayload: masked), so the original bytes no longer exist and cannot be replayed"]
+        .assert_eq(&original(&stored).unwrap_err().to_string());
+}
+
+/// As stored by a masked domain, and as shown of another.
+fn told(key: &str, data: &str, fields: PrivateFields<'_>) -> [String; 2] {
+    let mut record = record(data.as_bytes());
+    record.partition_key = Some(key.into());
+    record.explicit_hash_key = Some("4930123456".into());
+    let event = json::parse(data.as_bytes()).ok();
+    [true, false].map(|keep_masked_only| {
+        let privacy = Privacy { fields, keep_masked_only };
+        let document = build("id", Timestamp::default(), &record, event.as_ref(), &judgement(), privacy);
+        if keep_masked_only { document } else { for_display(&document).unwrap() }
+    })
+}
+
+#[test]
+fn no_key_gives_a_private_value_away() {
+    let data = r#"{"data":{"email":{"home":["Ann@example.org"],"phone":4930123456}}}"#;
+    for key in ["Ann@example.org", "ann@EXAMPLE.org", "eu#ann@example.org#7"] {
+        for told in told(key, data, PrivateFields::Known(&email())) {
+            assert!(!told.to_lowercase().contains("ann@") && !told.contains("4930123456"), "{key}: {told}");
+        }
+    }
+    for told in told("O-000001", r#"{"data":{"email":"O"}}"#, PrivateFields::Known(&email())) {
+        assert!(told.contains("O-000001"), "a text of one character is in many keys: {told}");
+    }
+}
+
+#[test]
+fn keys_of_an_event_that_cannot_be_understood_are_withheld_with_it() {
+    for data in [r#"{"data":{"email":"ann@example.org""#, r#"{"data":{"email":"ann@example.org"}}"#] {
+        for told in told("ann@example.org", data, PrivateFields::Anywhere) {
+            assert!(!told.contains("ann@") && !told.contains("4930123456"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_masked_is_withheld() {
+    let broken = &b"{\"email\":\"ann@example.org\""[..];
+    let stored = document(broken, PrivateFields::Anywhere, true);
+    assert!(original(&stored).is_err());
+    assert!(!stored.contains("\"email\""), "{stored}");
+    let kept = document(broken, PrivateFields::Anywhere, false);
+    assert_eq!(original(&kept).unwrap(), broken);
+    let shown = for_display(&kept).unwrap();
+    assert!(shown.contains("withheld") && !shown.contains("base64"), "{shown}");
+}
+
+#[test]
+fn a_private_event_in_base64_is_not_shown() {
+    let event = "{\"data\":{\"email\":\"a\u{FFFF}b\"}}".as_bytes();
+    let kept = document(event, PrivateFields::Known(&email()), false);
+    assert_eq!(original(&kept).unwrap(), event);
+    assert!(!for_display(&kept).unwrap().contains("base64"));
+}
+
+/// serde_json's own marks for numbers and raw text are ordinary keys of an event.
+#[test]
+fn keys_that_serde_json_uses_itself_hide_nothing() {
+    let event =
+        br#"{"data":{"email":{"$serde_json::private::RawValue":"\"ann\""},"n":{"$serde_json::private::Number":"x"}}}"#;
+    let kept = document(event, PrivateFields::Known(&email()), false);
+    assert_eq!(original(&kept).unwrap(), event);
+    let shown = for_display(&kept).unwrap();
+    assert!(shown.contains("private::Number") && !shown.contains("ann\\"), "{shown}");
+}
+
+#[test]
+fn other_json_is_refused_with_a_reason() {
+    for body in ["", "{}", "[]", "{\"schema\":\"meshgate.dlq/v2\",\"payload\":{\"encoding\":\"json\",\"json\":1}}"] {
+        assert!(matches!(original(body), Err(DocumentFault::Unreadable(_))), "{body}");
+        assert!(matches!(for_display(body), Err(DocumentFault::Unreadable(_))), "{body}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_come_back_exactly_and_fit_sqs(data in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let document = document(&data, PrivateFields::Known(&[]), false);
+        prop_assert_eq!(original(&document).unwrap(), data);
+        prop_assert!(document.chars().all(sqs_accepts));
+    }
+
+    #[test]
+    fn any_json_comes_back_exactly_and_fits_sqs(text in ".*", before in "[ \t\r\n]*", after in "[ \t\r\n]*") {
+        let data = format!("{before}{}{after}", serde_json::json!({"k": text}));
+        let document = document(data.as_bytes(), PrivateFields::Known(&[]), false);
+        prop_assert_eq!(original(&document).unwrap(), data.as_bytes());
+        prop_assert!(document.chars().all(sqs_accepts));
+        prop_assert!(json::check(document.as_bytes()).is_ok());
+    }
+}
