@@ -169,7 +169,7 @@ impl Contract {
         match applies.and_then(|applies| if applies { expression.test(bindings) } else { Ok(true) }) {
             Ok(true) => None,
             Ok(false) => {
-                let told = message_expression.as_ref().and_then(|e| self.told(e, scope));
+                let told = message_expression.as_ref().and_then(|e| self.told(e, scope, bindings));
                 let told = told.or_else(|| message.as_ref().map(|m| m.to_string()));
                 found(ViolationKind::Rule, told.unwrap_or_else(|| format!("{} does not hold", check.id)))
             }
@@ -181,9 +181,9 @@ impl Contract {
 
     /// What a `messageExpression` says; `None` when it fails. It sees the event with its private fields masked, so that
     /// none of them can reach a message. Only a violated rule pays for the copy.
-    fn told(&self, expression: &Expression, scope: &Scope<'_>) -> Option<String> {
+    fn told(&self, expression: &Expression, scope: &Scope<'_>, bindings: &Bindings<'_>) -> Option<String> {
         let text = if self.masks.is_empty() {
-            expression.text(&self.numbers.bind(scope)).ok()?
+            expression.text(bindings).ok()?
         } else {
             let mut event = scope.event.clone();
             self.masks.iter().for_each(|mask| mask.apply(&mut event));
@@ -196,7 +196,8 @@ impl Contract {
                 explicit_hash_key: hidden(scope.record.explicit_hash_key),
                 ..scope.record
             };
-            expression.text(&self.numbers.bind(&Scope { this, event: &event, record, ..*scope })).ok()?
+            let masked = Scope { this, event: &event, record, ..*scope };
+            expression.text(&self.numbers.bind(&masked).sharing(bindings)).ok()?
         };
         match text.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((end, _)) => Some(text[..end].to_owned()),

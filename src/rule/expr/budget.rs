@@ -14,6 +14,10 @@ use super::error::Code;
 /// compared, a kilobyte of text looked through.
 pub const UNITS_MAX: i64 = 200_000;
 
+/// The units of all evaluations on one event. A contract with many rules over long lists must not take its time from
+/// every other: what is left of it is what a further evaluation gets, so that rules without loops are evaluated all the same.
+pub const EVENT_UNITS_MAX: i64 = 5 * UNITS_MAX;
+
 /// The variable functions find it under. No expression can write it.
 pub(super) const VARIABLE: &str = "@budget";
 
@@ -21,16 +25,25 @@ static TYPE: Type = Type::new_unspecified_type("@budget");
 
 /// Shared by an evaluation's functions; clones spend from the same.
 #[derive(Debug, Clone)]
-pub(super) struct Budget(Arc<AtomicI64>);
+pub(super) struct Budget {
+    left: Arc<AtomicI64>,
+    /// For evaluations to come.
+    reserve: Arc<AtomicI64>,
+}
 
 impl Budget {
+    /// For one event.
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(UNITS_MAX)))
+        Self { left: Arc::default(), reserve: Arc::new(AtomicI64::new(EVENT_UNITS_MAX)) }
     }
 
-    /// Ready for another evaluation.
+    /// Ready for another evaluation, as far as the event has units for it.
     pub(super) fn refill(&self) {
-        self.0.store(UNITS_MAX, Ordering::Relaxed);
+        let unspent = self.left.swap(0, Ordering::Relaxed).max(0);
+        let reserve = self.reserve.load(Ordering::Relaxed) + unspent;
+        let granted = reserve.min(UNITS_MAX);
+        self.reserve.store(reserve - granted, Ordering::Relaxed);
+        self.left.store(granted, Ordering::Relaxed);
     }
 
     /// # Errors
@@ -38,7 +51,7 @@ impl Budget {
     /// When less is left.
     pub(super) fn spend(&self, units: usize) -> Result<(), ExecutionError> {
         let units = i64::try_from(units).unwrap_or(i64::MAX).min(2 * UNITS_MAX);
-        if self.0.fetch_sub(units, Ordering::Relaxed) < units { Err(Code::TooCostly.error()) } else { Ok(()) }
+        if self.left.fetch_sub(units, Ordering::Relaxed) < units { Err(Code::TooCostly.error()) } else { Ok(()) }
     }
 
     /// For text read or written once.
@@ -66,3 +79,26 @@ impl Val for Budget {
 }
 
 impl StaticVal for Budget {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_event_has_so_many_units_however_many_rules_ask() {
+        let budget = Budget::new();
+        let spent = (0..100).filter(|_| {
+            budget.refill();
+            budget.spend(usize::try_from(UNITS_MAX).unwrap()).is_ok()
+        });
+        assert_eq!(spent.count(), 5);
+        budget.refill();
+        assert!(budget.spend(0).is_ok() && budget.spend(1).is_err());
+
+        let budget = Budget::new();
+        for _ in 0..1_000 {
+            budget.refill();
+            assert!(budget.spend(10).is_ok(), "what an evaluation does not need is there for the next");
+        }
+    }
+}

@@ -196,6 +196,12 @@ impl<'a> Bindings<'a> {
         Self::bind(scope, json::val(scope.this, this.root()), json::val(scope.event, event.root()))
     }
 
+    /// Spends from what `other`, of the same event, has left.
+    #[must_use]
+    pub fn sharing(self, other: &Bindings<'_>) -> Self {
+        Self { budget: other.budget.clone(), ..self }
+    }
+
     fn bind(scope: &Scope<'a>, this: Box<dyn Val + 'a>, event: Box<dyn Val + 'a>) -> Self {
         let now = record::timestamp(scope.now);
         Self { this, event, record: record::Record::new(scope.record), now, budget: Budget::new() }
