@@ -69,13 +69,16 @@ impl Remembered {
     }
 }
 
+/// Held by the one that asks about a stream.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// The memory. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Streams {
     catalog: Arc<dyn Catalog>,
     remembered: Arc<Mutex<HashMap<Arc<str>, Remembered>>>,
     /// Whose turn it is to ask about a stream of which nothing is known; the others wait for the answer.
-    turns: Arc<Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>>,
+    turns: Arc<Mutex<HashMap<Arc<str>, Turn>>>,
     complained: Arc<Mutex<Option<Instant>>>,
 }
 
