@@ -240,3 +240,23 @@ async fn a_sink_that_is_down_is_one_line_of_the_log_under_any_load() {
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains("ERROR") && log.contains("scripted to be down") && !log.contains("private"), "{log}");
 }
+
+#[test]
+fn a_target_that_is_gone_from_the_rules_is_gone_from_the_metrics() {
+    let dir = tempfile::tempdir().unwrap();
+    let people = dir.path().join("people");
+    std::fs::create_dir(&people).unwrap();
+    std::fs::write(people.join("domain.yaml"), DOMAIN).unwrap();
+    let contract = |slo: &str| {
+        std::fs::write(people.join("joined.yaml"), format!("{CONTRACT}match: {{stream: people}}\n{slo}")).unwrap();
+    };
+    contract("slo: [{property: errorRate, value: 0.5, unit: percent}]\n");
+    let metrics = Arc::new(Metrics::new());
+    let (rules, loaded) = Rules::load(dir.path(), Arc::clone(&metrics)).unwrap();
+    assert!(loaded.is_good, "{:#?}", loaded.diagnostics);
+    let told = || metrics.render().lines().any(|line| line.starts_with("meshgate_slo_target_ratio{"));
+    assert!(told());
+    contract("");
+    assert!(rules.reload().unwrap().is_good);
+    assert!(!told());
+}

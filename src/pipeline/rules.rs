@@ -102,6 +102,11 @@ impl Rules {
             if set.domain(&domain.name).is_none() {
                 self.metrics.forget_domain(&domain.name, &domain.revision);
             }
+            for contract in domain.contracts.values().filter(|contract| contract.slo_error_ratio.is_some()) {
+                if set.contract(&domain.name, &contract.name).is_none_or(|now| now.slo_error_ratio.is_none()) {
+                    let _ = self.metrics.slo_target.remove_label_values(&[&*domain.name, &*contract.name]);
+                }
+            }
         }
         for domain in set.domains() {
             let before = before.and_then(|set| set.domain(&domain.name)).map(|d| &*d.revision);

@@ -69,6 +69,8 @@ pub(super) struct Job {
 impl Job {
     /// `landed` is what [`Group::write`] returned, or why nothing of the group is stored.
     fn answer(self, landed: Result<Option<Result<Landed, Unsettled>>, &Unsettled>) {
+        // First, so that whoever is answered finds the room that its call took.
+        drop(self.room);
         // A caller that went away does not want its answer; its records are stored and will be sent again.
         match (self.work, landed) {
             (Work::Put { answer, .. }, Ok(Some(landed))) => drop(answer.send(landed)),
@@ -76,7 +78,6 @@ impl Job {
             (Work::Put { answer, .. }, Err(why)) => drop(answer.send(Err(why.clone()))),
             (Work::Send { answer, .. }, landed) => drop(answer.send(landed.map(drop).map_err(Unsettled::clone))),
         }
-        drop(self.room);
     }
 }
 
