@@ -100,13 +100,13 @@ pub fn run(args: DemoArgs) -> ExitCode {
             say!("The gate listens on http://{data} with the rules of {}/", told.rules.display());
             say!("Sending {count} events as a producer would: AWS_ENDPOINT_URL_KINESIS=http://{data}\n");
             if let Err(message) = produce(data, events, count, &show).await {
-                eprintln!("meshgate: {message}");
+                eprintln!("error: {message}");
                 *went_well = false;
                 return;
             }
             print_outcome(&show);
             print_one_refused(&told);
-            print_where_to_look(&told, admin);
+            print_where_to_look(&told, admin, once);
             if !once {
                 say!("\nServing until Ctrl-C.");
                 serve::told_to_stop().await;
@@ -130,7 +130,7 @@ async fn produce(endpoint: SocketAddr, mut events: Events, count: usize, metrics
         .build();
     let client = Client::from_conf(config);
     let bar = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut left = count;
     while left > 0 {
@@ -177,7 +177,11 @@ fn progress_line(metrics: &Metrics) -> String {
         let is = |labels: &[(String, String)]| labels.iter().any(|(k, v)| k == "settlement" && v == settlement);
         metrics.counters("meshgate_records_total").iter().filter(|(labels, _)| is(labels)).map(|(_, n)| n).sum()
     };
-    format!("forwarded {}  refused {}", total("forwarded"), total("quarantined"))
+    let dropped = match total("dropped") {
+        0.0 => String::new(),
+        dropped => format!("  dropped by rule {dropped}"),
+    };
+    format!("forwarded {}  refused {}{dropped}", total("forwarded"), total("quarantined"))
 }
 
 fn print_outcome(metrics: &Metrics) {
@@ -234,15 +238,27 @@ fn print_one_refused(config: &Config) {
     }
 }
 
-fn print_where_to_look(config: &Config, admin: SocketAddr) {
+/// This program as a shell finds it: by name, or by the path it was started with.
+fn program() -> String {
+    let started_as = std::env::args().next().unwrap_or_default();
+    if started_as.contains('/') { started_as } else { "meshgate".to_owned() }
+}
+
+fn print_where_to_look(config: &Config, admin: SocketAddr, once: bool) {
     let defaults = Config::default();
     let data = if config.data == defaults.data { String::new() } else { format!(" --data {}", config.data.display()) };
     let bold =
         |text: &str| if std::io::stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+    let meshgate = program();
     say!("\n{}", bold("Where to look next"));
-    say!("  the good events      meshgate tail orders-events{data}");
-    say!("  the bad ones         meshgate dlq ls{data}");
-    say!("  one, with reasons    meshgate dlq show ID{data}");
+    say!("  the good events      {meshgate} tail orders-events{data}");
+    say!("  the bad ones         {meshgate} dlq ls{data}");
+    say!("  one, with reasons    {meshgate} dlq show ID{data}");
+    if once {
+        // The gate ends now, its ports with it.
+        say!("  the gate itself      {meshgate} demo, without --once, keeps serving: metrics, contracts, reload");
+        return;
+    }
     say!("  metrics              curl http://{admin}/metrics");
     say!("  contracts            curl http://{admin}/contracts");
     say!("  rules to play with   {}/orders/*.yaml, then: curl -X POST http://{admin}/reload", config.rules.display());
