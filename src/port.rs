@@ -49,8 +49,6 @@ pub enum IntakeError {
     UnknownContract { domain: String, contract: String },
     #[error("the gate is at its limit of records in flight; nothing was taken, retry with back-off")]
     Overloaded,
-    #[error("the gate is shutting down; nothing was taken, retry against its successor")]
-    Draining,
 }
 
 /// The bounds of one call to a sink. The pipeline never exceeds them.

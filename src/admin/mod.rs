@@ -141,7 +141,9 @@ async fn reload(admin: Arc<Admin>) -> Response<Full<Bytes>> {
             let status = if loaded.is_good { StatusCode::OK } else { StatusCode::CONFLICT };
             respond(status, &json!({"revision": loaded.revision, "staleDomains": loaded.failed, "faults": faults}))
         }
-        Ok(Err(error)) => respond(StatusCode::CONFLICT, &json!({"error": error.to_string()})),
+        Ok(Err(error)) => {
+            respond(StatusCode::CONFLICT, &json!({"error": format!("{error}; the last good rules stay in force")}))
+        }
         Err(_) => respond(
             StatusCode::INTERNAL_SERVER_ERROR,
             &json!({"error": "the reload failed inside the gate; the last good rules stay in force"}),

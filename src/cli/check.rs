@@ -113,4 +113,16 @@ mod tests {
             assert!(out.contains("unknown-key") && !out.contains("not usable"), "{out}");
         }
     }
+
+    #[test]
+    fn a_byte_that_is_not_utf_8_is_told_with_its_place() {
+        let dir = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        std::fs::write(dir.path().join("a/domain.yaml"), [DOMAIN.as_bytes(), b"# caf\xe9\n"].concat()).unwrap();
+        let loaded = RulesArgs { dir: dir.path().to_owned(), color: Color::Never }.load().unwrap();
+        let mut out = Vec::new();
+        assert_eq!(write(&loaded, Format::Text, &mut out).unwrap(), FINDINGS);
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("a/domain.yaml:4:6"), "{out}");
+    }
 }

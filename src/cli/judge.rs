@@ -23,7 +23,7 @@ use crate::rule::pointer::Pointer;
 
 /// Judge the events of a file without forwarding any, and sum up by rule.
 #[derive(Args)]
-#[command(after_help = "\
+#[command(group(clap::ArgGroup::new("target").args(["stream", "contract"]).required(true)), after_help = "\
 Examples:
   meshgate judge events.ndjson --stream orders-events
   meshgate judge events.ndjson --contract orders/order.placed --verdicts refused.ndjson
@@ -37,10 +37,10 @@ pub struct JudgeArgs {
     #[arg(long, env = "MESHGATE_RULES", value_name = "DIR", default_value = "rules")]
     rules: PathBuf,
     /// Judge as if written to this stream: contracts are found by stream and type, as the gate does
-    #[arg(long, value_name = "NAME", required_unless_present = "contract")]
+    #[arg(long, value_name = "NAME")]
     stream: Option<String>,
     /// Judge all events against this one contract
-    #[arg(long, value_name = "DOMAIN/NAME", conflicts_with = "stream")]
+    #[arg(long, value_name = "DOMAIN/NAME")]
     contract: Option<String>,
     /// Where events name their type, when they are not CloudEvents and the domain's own pointer is not meant
     #[arg(long, value_name = "POINTER", conflicts_with = "contract")]

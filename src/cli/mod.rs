@@ -72,6 +72,6 @@ impl Cli {
 
 /// Says on stderr what went wrong, and gives the exit code for it.
 pub(crate) fn trouble(message: impl std::fmt::Display) -> ExitCode {
-    eprintln!("meshgate: {message}");
+    eprintln!("error: {message}");
     ExitCode::from(TROUBLE)
 }

@@ -46,8 +46,8 @@ pub struct RunArgs {
     /// Address of the admin port [default: 127.0.0.1:9570]
     #[arg(long, env = "MESHGATE_ADMIN", value_name = "ADDR")]
     pub admin: Option<SocketAddr>,
-    /// Log filter: error, warn, info, debug, or per module as in RUST_LOG
-    #[arg(long, env = "MESHGATE_LOG", value_name = "FILTER", default_value = "info")]
+    /// Log filter: error, warn, info, debug, trace, or target=level as in RUST_LOG
+    #[arg(long, env = "MESHGATE_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
     /// Judge NDJSON from stdin instead of serving ports: good events to stdout byte for byte; exit code 1 when any was refused
     #[arg(long, requires = "stream")]
@@ -119,7 +119,14 @@ pub(super) async fn serve<F: Future<Output = ()>>(
         listen = %serving.listen, admin = %admin_address, backend = serving.backend, rules = revision, "gate is ready"
     );
     until(serving.listen, admin_address).await;
-    Ok(serving.drain().await)
+    tokio::select! {
+        stopped = serving.drain() => Ok(stopped),
+        // Whoever says it twice does not want to wait.
+        () = serve::told_to_stop() => {
+            tracing::error!("told to stop again; requests in progress are cut off and their producers send again");
+            Ok(Stopped::CutOff)
+        }
+    }
 }
 
 /// Loads the rules, or says every fault and refuses to start.
@@ -136,9 +143,21 @@ fn print_faults(faults: &[Diagnostic], files: &RuleFiles, prefix: &str) {
     eprint!("{}", diagnostic::text(faults, files, prefix, std::io::stderr().is_terminal()));
 }
 
+/// A filter with a slip is refused: nobody would miss the lines it hides. A word alone is a level here, and no target,
+/// whose lines would be the only ones.
+fn log_filter(text: &str) -> Result<String, String> {
+    use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+    let is_slip = |part: &str| !part.contains(['=', '[']) && part.trim().parse::<LevelFilter>().is_err();
+    if EnvFilter::try_new(text).is_err() || text.split(',').any(is_slip) {
+        return Err("write error, warn, info, debug, trace or target=level, several with commas between".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// JSON lines on stderr when piped, as collectors want them; readable text on a terminal.
 pub(super) fn init_logging(filter: &str) {
     use tracing_subscriber::EnvFilter;
+    // `run` has checked what a person wrote.
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {

@@ -30,8 +30,11 @@ const EXTENSIONS: [&str; 4] = ["yaml", "yml", "json", "csv"];
 /// Why a rules directory cannot be read. Nothing of it was used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("there is no rules directory {}; name it with --rules or create it", .0.display())]
+    #[error("there is no directory {} of rule files; name the one that holds the directories of the domains", .0.display())]
     NoDirectory(PathBuf),
+    /// To a running gate it would mean that no stream exists any more, to CI that nothing is wrong.
+    #[error("{} holds no rule file; name the directory that holds the directories of the domains", .0.display())]
+    Empty(PathBuf),
     #[error("{} cannot be read: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("{} is larger than {FILE_BYTES_MAX} bytes; a rule file is not", .0.display())]
@@ -53,13 +56,17 @@ pub enum ReadError {
 ///
 /// # Errors
 ///
-/// When anything below `dir` cannot be read or passes a bound: half a directory would be another set of rules.
+/// When anything below `dir` cannot be read or passes a bound: half a directory would be another set of rules. When there
+/// is no YAML file in it.
 pub fn read(dir: &Path) -> Result<RuleFiles, ReadError> {
     if !dir.is_dir() {
         return Err(ReadError::NoDirectory(dir.to_owned()));
     }
     let mut reader = Reader { root: dir, files: BTreeMap::new(), bytes: 0 };
     reader.directory(dir, "", 0)?;
+    if !reader.files.keys().any(|name| name.ends_with(".yaml") || name.ends_with(".yml")) {
+        return Err(ReadError::Empty(dir.to_owned()));
+    }
     Ok(reader.files)
 }
 
@@ -176,6 +183,15 @@ mod tests {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    #[test]
+    fn a_directory_without_a_yaml_file_is_no_set_of_rules() {
+        let dir = TempDir::new().unwrap();
+        assert!(matches!(read(dir.path()), Err(ReadError::Empty(_))));
+        write(dir.path(), "contract.schema.json", "{}");
+        assert!(matches!(read(dir.path()), Err(ReadError::Empty(_))));
+        assert!(matches!(read(&dir.path().join("nowhere")), Err(ReadError::NoDirectory(_))));
     }
 
     #[test]

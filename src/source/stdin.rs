@@ -344,7 +344,7 @@ mod tests {
         }
 
         fn judge(&self, _: &str, _: &str, _: &[Bytes], _: Timestamp) -> Result<Vec<Judgement>, IntakeError> {
-            Err(IntakeError::Draining)
+            Err(IntakeError::Overloaded)
         }
 
         fn mesh_stream(&self, stream: &str) -> Option<Arc<str>> {

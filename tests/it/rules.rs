@@ -30,6 +30,7 @@ fn at_sighup_new_rules_judge_and_broken_ones_leave_the_last_good_in_force() {
     let rules = copied_rules(home.path());
     let file = rules.join(CONTRACT);
     let written = std::fs::read_to_string(&file).expect("the contract");
+    let rules_dir = rules.clone();
     let gate = Gate::start(GateOptions { rules, ..GateOptions::default() });
     assert!(forwards_twenty_kilos(&gate));
     let revision = |gate: &Gate| gate.admin("/contracts").json()["domains"][0]["revision"].to_string();
@@ -55,6 +56,17 @@ fn at_sighup_new_rules_judge_and_broken_ones_leave_the_last_good_in_force() {
     assert_eq!(ready.status, 200, "a stale domain takes no gate out of service");
     assert!(ready.text().contains("parcels"), "{}", ready.text());
 
+    // Gone, as a mount that is swapped: no stream may cease to exist for that.
+    let away = home.path().join("away");
+    std::fs::rename(&file, &away).expect("a writable directory");
+    std::fs::rename(rules_dir.join("parcels/domain.yaml"), home.path().join("domain.yaml")).expect("the same");
+    gate.signal("HUP");
+    wait_until("a failed reload", Duration::from_secs(10), || {
+        (gate.metric("meshgate_reloads_total", &[r#"outcome="failed""#]) == 1.0).then_some(())
+    });
+    assert!(!forwards_twenty_kilos(&gate), "the last good rules stay, and judge");
+    std::fs::rename(home.path().join("domain.yaml"), rules_dir.join("parcels/domain.yaml")).expect("the same");
+
     // Repaired.
     std::fs::write(&file, &written).expect("a writable contract");
     gate.signal("HUP");
@@ -62,7 +74,7 @@ fn at_sighup_new_rules_judge_and_broken_ones_leave_the_last_good_in_force() {
         (gate.metric("meshgate_rules_stale", &[r#"domain="parcels""#]) == 0.0).then_some(())
     });
     assert!(forwards_twenty_kilos(&gate));
-    assert_eq!(gate.metric("meshgate_reloads_total", &[]), 3.0);
+    assert_eq!(gate.metric("meshgate_reloads_total", &[]), 4.0);
 }
 
 /// `meshgate run` that must refuse to start; what it said.

@@ -169,7 +169,6 @@ async fn errors_are_json_and_say_what_to_do() {
     for (path, headers, body, status, code) in [
         ("/v1/streams/nope/events", vec![JSON], "{}", 404, "unknown_stream"),
         ("/v1/streams/busy/events", vec![JSON], "{}", 503, "overloaded"),
-        ("/v1/streams/draining/events", vec![JSON], "{}", 503, "draining"),
         ("/v1/streams/orders", vec![JSON], "{}", 404, "unknown_path"),
         ("/", vec![JSON], "{}", 404, "unknown_path"),
         (EVENTS, vec![], "{}", 415, "unsupported_media_type"),

@@ -104,7 +104,6 @@ impl Intake for Script {
             match stream {
                 "nope" => return Err(IntakeError::UnknownStream { stream: stream.into() }),
                 "busy" => return Err(IntakeError::Overloaded),
-                "draining" => return Err(IntakeError::Draining),
                 "slow" => {
                     self.waiting.fetch_add(1, Ordering::SeqCst);
                     self.gate.acquire().await.expect("the gate is never closed").forget();

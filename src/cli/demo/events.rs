@@ -46,7 +46,10 @@ impl Events {
             for example in contract.examples() {
                 let Ok(event) = json::parse(&example.bytes) else { continue };
                 let partition_key = example.partition_key.clone();
-                let template = Template { stream: Arc::clone(&stream), event, partition_key, now: example.now };
+                // An example that names no time is judged in 1970, when its event is yet to come.
+                let unset = example.now == Timestamp::from_millis(0);
+                let now = latest_time(&event).filter(|_| unset).unwrap_or(example.now);
+                let template = Template { stream: Arc::clone(&stream), event, partition_key, now };
                 let is_good = example.verdict == Verdict::Forward && example.violations.is_empty();
                 if is_good { good.push(template) } else { bad.push(template) }
             }
@@ -87,6 +90,16 @@ fn stream_of(contract: &Contract) -> Option<Arc<str>> {
     contract.stream.as_ref().map(|glob| glob.as_str().replace('*', "events").replace('?', "1").into())
 }
 
+/// The latest time that the event names.
+fn latest_time(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::Object(fields) => fields.values().filter_map(latest_time).max(),
+        Value::Array(elements) => elements.iter().filter_map(latest_time).max(),
+        Value::String(text) => Timestamp::parse_rfc3339(text),
+        _ => None,
+    }
+}
+
 /// Examples are written for the time they name; the demo plays now.
 fn shift_times(value: &mut Value, by_millis: i64) {
     match value {
@@ -123,5 +136,19 @@ fn damage(mut event: Value, rng: &mut Rng) -> Vec<u8> {
             }
             event.to_string().into_bytes()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_present_of_an_example_that_names_none_is_its_events_last_time() {
+        let event = json!({"id": "x", "at": "2026-11-22T10:00:00Z", "lines": [{"at": "2026-11-22T11:00:00Z"}, 3]});
+        assert_eq!(latest_time(&event), Timestamp::parse_rfc3339("2026-11-22T11:00:00Z"));
+        assert_eq!(latest_time(&json!({"id": "x"})), None);
     }
 }

@@ -30,7 +30,9 @@ fn group<'a>(d: &'a Diagnostic, files: &'a RuleFiles, prefix: &str) -> annotate_
             title.element(Snippet::source(line).line_start(d.place.line).path(path).annotation(annotation))
         }
         (Some(_), None) => title.element(Origin::path(path).line(d.place.line).char_column(d.place.column)),
-        (None, _) => title.element(Origin::path(path)),
+        (None, _) if d.place.line == 1 && d.place.column == 1 => title.element(Origin::path(path)),
+        // A file that is not UTF-8 is not shown, but its place is known.
+        (None, _) => title.element(Origin::path(path).line(d.place.line).char_column(d.place.column)),
     };
     match &d.hint {
         Some(hint) => group.element(Snip::HELP.message(normalize_untrusted_str(hint))),

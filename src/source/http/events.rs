@@ -108,12 +108,8 @@ fn binary(parts: &Parts, body: &Bytes) -> Result<Bytes, Problem> {
             attributes.push((attribute, value));
         }
     }
-    match cloudevents::from_binary(attributes.into_iter(), header_text(parts, "content-type"), body) {
-        Ok(event) => Ok(event.into()),
-        // The headers are fine and the data is not: a malformed event like any other, to be judged and kept.
-        Err(CloudEventFault::Data(_)) => Ok(body.clone()),
-        Err(fault) => Err(bad(fault)),
-    }
+    let event = cloudevents::from_binary(attributes.into_iter(), header_text(parts, "content-type"), body);
+    event.map(Into::into).map_err(bad)
 }
 
 /// The partition key that the request gives to all its events: `x-partition-key`, else `?partition_key=`.

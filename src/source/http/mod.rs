@@ -66,7 +66,6 @@ impl From<IntakeError> for Problem {
             IntakeError::UnknownStream { .. } => Self::new(StatusCode::NOT_FOUND, "unknown_stream", message),
             IntakeError::UnknownContract { .. } => Self::new(StatusCode::NOT_FOUND, "unknown_contract", message),
             IntakeError::Overloaded => Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).retryable(),
-            IntakeError::Draining => Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message).retryable(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::source::body::BodyFault;
 /// How long a throttled client is asked to wait, in milliseconds: about one batch.
 const RETRY_AFTER_MS: u64 = 200;
 /// While draining: long enough for a successor to take the port.
-const RETRY_AFTER_DRAIN_MS: u64 = 1_000;
+const RETRY_AFTER_BACKEND_MS: u64 = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -87,11 +87,6 @@ impl From<IntakeError> for Fault {
             }
             IntakeError::UnknownContract { .. } => Self::not_found(error.to_string()),
             IntakeError::Overloaded => Self::throttled(error.to_string()),
-            IntakeError::Draining => Self {
-                retry_after_ms: Some(RETRY_AFTER_DRAIN_MS),
-                ..Self::new("ServiceUnavailableException", error.to_string())
-                    .with_status(StatusCode::SERVICE_UNAVAILABLE)
-            },
         }
     }
 }
@@ -103,7 +98,7 @@ impl From<CatalogError> for Fault {
             CatalogError::StreamNotFound(stream) => Self::not_found(format!("Stream {stream} not found.")),
             CatalogError::InvalidArgument(message) => Self::invalid(message),
             CatalogError::Throttled(_) => {
-                Self { retry_after_ms: Some(RETRY_AFTER_DRAIN_MS), ..Self::new("LimitExceededException", message) }
+                Self { retry_after_ms: Some(RETRY_AFTER_BACKEND_MS), ..Self::new("LimitExceededException", message) }
             }
             CatalogError::AccessDenied(_) => Self::new("AccessDeniedException", message),
             CatalogError::Unavailable(_) => Self::internal(message),
