@@ -208,7 +208,11 @@ mod tests {
             ("content-type", "application/json"),
         ];
         assert!(events(&headers, "{\"a\":1}").unwrap()[0].ends_with(r#""data":{"a":1}}"#));
-        assert_eq!(events(&headers, "{\"a\":1").unwrap(), ["{\"a\":1"]);
+        let broken = &events(&headers, "{\"a\":1").unwrap()[0];
+        assert!(
+            broken.contains(r#""type":"t""#) && broken.ends_with(r#""data":{"a":1}"#),
+            "attributes and data: {broken}"
+        );
         assert_eq!(events(&headers[1..], "{}").unwrap_err(), "bad_cloudevent");
     }
 
