@@ -250,7 +250,8 @@ mod tests {
             content_type in proptest::option::of("(application/json|text/plain|a/b\\+json|.{0,10})"),
             body in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
-            let attributes = ATTRIBUTES.iter().chain(&[(&*extra, &*value)]).copied();
+            let more = [(&*extra, &*value)];
+            let attributes = ATTRIBUTES.iter().chain(&more).copied();
             if let Ok(event) = from_binary(attributes, content_type.as_deref(), &body) {
                 let is_good = body.is_empty() || !content_type.is_some_and(|t| is_json(&t)) || json::check(&body).is_ok();
                 prop_assert_eq!(json::check(&event).is_ok(), is_good);
