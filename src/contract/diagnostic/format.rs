@@ -38,7 +38,6 @@ pub fn sarif(diagnostics: &[Diagnostic], prefix: &str) -> String {
             "tool": {"driver": {
                 "name": "meshgate",
                 "version": env!("CARGO_PKG_VERSION"),
-                "informationUri": env!("CARGO_PKG_REPOSITORY"),
                 "rules": rules,
             }},
             "columnKind": "unicodeCodePoints",
