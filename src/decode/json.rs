@@ -10,7 +10,7 @@
 //! its consumers never see. [`parse`] therefore builds the tree itself, from the scanned text.
 
 mod build;
-mod scan;
+pub(crate) mod scan;
 mod split;
 
 use std::fmt;
