@@ -100,7 +100,18 @@ pub fn check(bytes: &[u8]) -> Result<(), Malformed> {
 ///
 /// As [`check`].
 pub fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
-    Ok(build::tree(scan::text(bytes)?))
+    Ok(scan::text(bytes)?.tree())
+}
+
+/// A text that has been scanned from end to end, and found good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked<'e>(&'e str);
+
+impl Checked<'_> {
+    /// The tree, as [`parse`] builds it, without scanning again.
+    pub fn tree(self) -> Value {
+        build::tree(self.0)
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! [`check`](super::check) runs it over a whole text. The single-pass judge drives it value by value: it owns the grammar, the
 //! nesting and the duplicate keys, so that the two cannot disagree about what is malformed.
 
-use super::{DEPTH_MAX, Fault, Malformed};
+use super::{Checked, DEPTH_MAX, Fault, Malformed};
 
 /// Objects with at most this many keys are compared pairwise; larger ones are sorted.
 const PAIRWISE_MAX: usize = 12;
@@ -11,8 +11,8 @@ const PAIRWISE_MAX: usize = 12;
 /// A number shorter than this, without an exponent, cannot overflow a double.
 const SURELY_FINITE: usize = 300;
 
-/// Checks the text and hands it back as the UTF-8 it is.
-pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+/// Checks the text.
+pub(super) fn text(bytes: &[u8]) -> Result<Checked<'_>, Malformed> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(Malformed { offset: 0, fault: Fault::ByteOrderMark });
     }
@@ -21,8 +21,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     let mut scanner = Scanner::new(text, &mut stacks);
     scanner.begin()?;
     scanner.skip()?;
-    scanner.end()?;
-    Ok(text)
+    scanner.end()
 }
 
 /// The bytes as the text they are.
@@ -61,15 +60,21 @@ pub(crate) struct Mark {
     keys: usize,
 }
 
-pub(crate) struct Scanner<'a> {
-    pub(crate) text: &'a str,
-    bytes: &'a [u8],
-    pub(crate) at: usize,
-    stacks: &'a mut Stacks,
+impl Mark {
+    pub(crate) fn at(self) -> usize {
+        self.at
+    }
 }
 
-impl<'a> Scanner<'a> {
-    pub(crate) fn new(text: &'a str, stacks: &'a mut Stacks) -> Self {
+pub(crate) struct Scanner<'e, 's> {
+    pub(crate) text: &'e str,
+    bytes: &'e [u8],
+    pub(crate) at: usize,
+    stacks: &'s mut Stacks,
+}
+
+impl<'e, 's> Scanner<'e, 's> {
+    pub(crate) fn new(text: &'e str, stacks: &'s mut Stacks) -> Self {
         stacks.open.clear();
         stacks.keys.clear();
         Self { text, bytes: text.as_bytes(), at: 0, stacks }
@@ -84,10 +89,10 @@ impl<'a> Scanner<'a> {
         if self.at == self.bytes.len() { Err(self.here(Fault::Empty)) } else { Ok(()) }
     }
 
-    /// Nothing but space may follow the text's value.
-    pub(crate) fn end(&mut self) -> Result<(), Malformed> {
+    /// Nothing but space may follow the text's value, which has been scanned.
+    pub(crate) fn end(mut self) -> Result<Checked<'e>, Malformed> {
         self.space();
-        if self.at < self.bytes.len() { Err(self.here(Fault::TrailingBytes)) } else { Ok(()) }
+        if self.at < self.bytes.len() { Err(self.here(Fault::TrailingBytes)) } else { Ok(Checked(self.text)) }
     }
 
     pub(crate) fn mark(&self) -> Mark {
