@@ -10,13 +10,16 @@
 //! its consumers never see. [`parse`] therefore builds the tree itself, from the scanned text.
 
 mod build;
+mod glance;
 pub(crate) mod scan;
 mod split;
+pub(crate) mod strings;
 
 use std::fmt;
 
 use serde_json::Value;
 
+pub use glance::{Glance, glance};
 pub use split::{elements, elements_at_most, lines};
 
 /// The deepest nesting of arrays and objects that is taken: `[[…]]` with this many brackets is the limit itself.

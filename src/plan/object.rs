@@ -8,7 +8,8 @@
 use super::node::NodeId;
 use super::pattern::Pattern;
 use super::walk::{Stop, Walker, holds};
-use crate::decode::json::scan::{Key, Mark};
+use crate::decode::json::scan::Mark;
+use crate::decode::json::strings::Key;
 
 /// The most properties an object of a plan declares, required ones among them.
 pub(super) const PROPERTIES_MAX: usize = 256;

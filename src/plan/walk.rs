@@ -2,7 +2,8 @@
 
 use super::node::{ANY, Also, Node, NodeId, Types};
 use super::number::Exact;
-use crate::decode::json::scan::{Key, Mark, Scanner, Stacks, escaped_char};
+use crate::decode::json::scan::{Mark, Scanner, Stacks};
+use crate::decode::json::strings::{Key, escaped_char};
 use crate::decode::json::{Checked, Malformed};
 
 /// How many nodes may be walked for each byte of an event. A schema that applies to one value again and again (`anyOf` in a
