@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use meshgate::config::rules;
-use meshgate::contract::{self, RuleFiles};
+use meshgate::contract::{self, ContractSet, RuleFiles};
 use meshgate::decode::json;
+use meshgate::model::{Record, Timestamp};
 use serde_json::{Value, json};
 
 /// A schema, with the documents it refers to.
@@ -54,6 +55,41 @@ pub fn samples() -> Vec<Corpus> {
     }
     assert!(corpora.len() >= 4, "the samples have four contracts");
     corpora
+}
+
+/// The sample contracts, and one that is a schema alone, so that no tree is built.
+pub fn contracts() -> ContractSet {
+    let mut files = rules::read(&repository().join("rules")).expect("the sample rules");
+    let head = "apiVersion: meshgate/v1\nkind: EventContract\n";
+    let lean = "metadata: {domain: customers, name: lean, version: 1.0.0, status: active}\nmatch: {stream: logs-*, type: customer.created}\n";
+    let payload = "payload: {pointer: /data, schema: schemas/customer.created.v1.json}\n";
+    files.insert("customers/lean.yaml".to_owned(), format!("{head}{lean}{payload}").into_bytes());
+    let compiled = contract::compile(&files, "test");
+    assert!(compiled.failed.is_empty(), "{:?}", compiled.diagnostics);
+    compiled.set
+}
+
+/// The examples of all contracts, and some whose type is hard to see.
+pub fn events(set: &ContractSet) -> Vec<Vec<u8>> {
+    let contracts = set.domains().flat_map(|domain| domain.contracts.values());
+    let mut events: Vec<Vec<u8>> =
+        contracts.flat_map(|contract| contract.examples().iter().map(|example| example.bytes.clone())).collect();
+    let hidden =
+        events.iter().map(|event| String::from_utf8_lossy(event).replace("\"type\"", "\"ty\\u0070e\"").into_bytes());
+    events.extend(hidden.collect::<Vec<_>>());
+    events
+}
+
+pub fn record(data: Vec<u8>, stream: &str) -> Record {
+    Record {
+        data: data.into(),
+        partition_key: None,
+        explicit_hash_key: None,
+        stream: stream.into(),
+        position: String::new(),
+        arrived: Timestamp::from_millis(1_795_341_605_000),
+        sequence_for_ordering: None,
+    }
 }
 
 fn schemas_of(domain: &str, files: &RuleFiles) -> BTreeMap<String, Value> {

@@ -12,8 +12,12 @@ mod generate;
 mod mutate;
 
 use fastrand::Rng;
+use meshgate::contract::{Payload, Routed};
 use meshgate::decode::json;
+use meshgate::gate::judge::{self, Terms};
+use meshgate::model::Verdict;
 use meshgate::plan::{Outcome, Plan};
+use meshgate::rule::RecordFacts;
 use meshgate::rule::pointer::Pointer;
 use meshgate::rule::schema::Schema;
 
@@ -150,6 +154,43 @@ fn generated_schemas_are_judged_alike() {
     }
     eprintln!("generated: {judged} values of {schemas} schemas, no disagreement: {tally:?}");
     assert!(tally.passes > 500 && tally.fails > 500 && tally.undecided < judged / 4, "{tally:?}");
+}
+
+/// The gate, which tries the plan first, and the long way: parse, route, judge. Broken envelopes and odd types are among
+/// the mutants.
+#[test]
+fn the_gate_judges_as_the_long_way_does() {
+    let compiled = corpus::contracts();
+    let events = corpus::events(&compiled);
+    let (mut rng, mut forwarded) = (rng(), 0);
+    for _ in 0..mutants(5_000) {
+        let event = rng.usize(..events.len());
+        let mutant = if rng.u8(..4) == 0 { events[event].clone() } else { mutate(&mut rng, &events[event]) };
+        let record = corpus::record(mutant, ["orders-eu", "customers-eu", "logs-eu"][rng.usize(..3)]);
+        let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None };
+        let told = String::from_utf8_lossy(&record.data);
+        let judgement = judge::judge(&compiled, &record, terms, record.arrived).judgement;
+        let Ok(event) = json::parse(&record.data) else {
+            assert_eq!(&*judgement.violations[0].rule, "malformed", "{told}");
+            continue;
+        };
+        let Routed::Contract(contract) = compiled.route(&record.stream, &event, None) else {
+            assert_eq!(&*judgement.violations[0].rule, "unknown_type", "{told}");
+            continue;
+        };
+        assert_eq!((&judgement.stamp.domain, &judgement.stamp.contract), (&contract.domain, &contract.name), "{told}");
+        let facts = RecordFacts {
+            stream: &record.stream,
+            partition_key: record.partition_key.as_deref(),
+            explicit_hash_key: None,
+            arrived: record.arrived,
+            size: record.data.len(),
+        };
+        let (verdict, violations) = contract.judge(&event, Payload::Unknown, &facts, record.arrived);
+        assert_eq!((judgement.verdict, &judgement.violations), (verdict, &violations), "{told}");
+        forwarded += u64::from(verdict == Verdict::Forward);
+    }
+    assert!(forwarded > 200, "only {forwarded} are forwarded");
 }
 
 /// The test can fail: a plan of a schema that differs in one keyword is found out.

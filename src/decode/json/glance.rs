@@ -1,7 +1,14 @@
 //! One string out of a text that is not parsed.
 
+use std::cell::RefCell;
+
 use super::Malformed;
 use super::scan::{Scanner, Stacks, utf8};
+
+thread_local! {
+    /// Kept from event to event so that a glance allocates nothing. It carries nothing over.
+    static STACKS: RefCell<Stacks> = RefCell::default();
+}
 
 /// What stands at a place of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,8 +23,8 @@ pub enum Glance<'e> {
 /// Looks for the string below these keys, no further into the text than needed. What is found counts only if the text is
 /// well-formed, with no key twice.
 pub fn glance<'e, 'p>(bytes: &'e [u8], path: impl IntoIterator<Item = &'p str>) -> Glance<'e> {
-    let mut stacks = Stacks::default();
-    let found = utf8(bytes).and_then(|text| find(Scanner::new(text, &mut stacks), path));
+    let Ok(text) = utf8(bytes) else { return Glance::Unclear };
+    let found = STACKS.with_borrow_mut(|stacks| find(Scanner::new(text, stacks), path));
     found.unwrap_or(Glance::Unclear)
 }
 
