@@ -1,6 +1,6 @@
 //! The single-pass judge: a contract's schema as a plan, the plan over an event's bytes.
 //!
-//! [`Plan::compile`] turns a JSON Schema into a table of [nodes](node::Node). [`Plan::judge`] walks the event's bytes and the
+//! [`Plan::compile`] turns a JSON Schema into a table of nodes. [`Plan::judge`] walks the event's bytes and the
 //! table together: the strict grammar, UTF-8, duplicate keys, depth, and every keyword that applies where the walk stands,
 //! in one pass. No tree is built, and nothing is allocated for an event that uses no escapes or rare formats.
 //!
@@ -11,12 +11,12 @@
 //!
 //! The plan never guesses. What it does not express, or could only answer by rounding (numbers beyond 15 digits, comparing
 //! whole objects), makes it say [`Undecided`](Outcome::Undecided), and the `jsonschema` crate decides instead; the crate also
-//! words all reasons. Where the plan answers, both must agree: `tests/plan.rs` compares them on mutated events.
+//! words all reasons. Where the plan answers, both must agree: `tests/plan` compares them on mutated events.
 //!
-//! * [`compile`]: schema documents to nodes; [`Plan::left_out`] says what could not be expressed and why.
-//! * [`node`]: the compiled form.
-//! * [`walk`]: the pass itself; `object` and `array` are its loops.
-//! * [`number`], [`text`], [`pattern`], [`format`](mod@format): what can be said of a scalar.
+//! * `compile`: schema documents to nodes; [`Plan::left_out`] says what could not be expressed and why.
+//! * `node`: the compiled form.
+//! * `walk`: the pass itself; `object` and `array` are its loops.
+//! * `number`, `text`, `pattern`, `format`: what can be said of a scalar.
 
 mod array;
 mod compile;

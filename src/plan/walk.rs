@@ -14,6 +14,10 @@ const WALKS_PER_BYTE: usize = 16;
 /// the way to it another.
 const NESTING_MAX: usize = 200;
 
+/// How many elements, and bytes of an unescaped string, room is kept for from one event to the next.
+const ELEMENTS_KEPT_MAX: usize = 4096;
+const UNESCAPED_KEPT_MAX: usize = 64 * 1024;
+
 /// Why a walk ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -53,7 +57,11 @@ pub(super) struct Walker<'e, 's> {
 
 impl<'e, 's> Walker<'e, 's> {
     pub(super) fn new(nodes: &'s [Node], text: &'e str, scratch: &'s mut Scratch) -> Self {
-        scratch.buffers.elements.clear();
+        let Buffers { unescaped, elements } = &mut scratch.buffers;
+        elements.clear();
+        elements.shrink_to(ELEMENTS_KEPT_MAX);
+        unescaped.clear();
+        unescaped.shrink_to(UNESCAPED_KEPT_MAX);
         Self {
             nodes,
             scan: Scanner::new(text, &mut scratch.stacks),

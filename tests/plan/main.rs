@@ -20,6 +20,7 @@ use meshgate::plan::{Outcome, Plan};
 use meshgate::rule::RecordFacts;
 use meshgate::rule::pointer::Pointer;
 use meshgate::rule::schema::Schema;
+use serde_json::{Value, json};
 
 use crate::corpus::{Corpus, Documents};
 use crate::generate::{random_schema, random_value};
@@ -154,6 +155,27 @@ fn generated_schemas_are_judged_alike() {
     }
     eprintln!("generated: {judged} values of {schemas} schemas, no disagreement: {tally:?}");
     assert!(tally.passes > 500 && tally.fails > 500 && tally.undecided < judged / 4, "{tally:?}");
+}
+
+/// Schemas that would take exponential time, or the stack, are left to the crate, which remembers what it has judged.
+#[test]
+fn time_and_stack_are_bounded() {
+    let doubling =
+        json!({"anyOf": [{"items": {"$ref": "#"}}, {"maxItems": 9, "items": {"$ref": "#"}}], "type": "array"});
+    let deep = json!({"$defs": {"t": {"allOf": [{"oneOf": [{"items": {"$ref": "#/$defs/t"}}]}, {}], "minItems": 0}}, "$ref": "#/$defs/t"});
+    let circular = json!({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "properties": {"x": {"$ref": "#/$defs/a"}}});
+    let nested = |depth: usize, inside: &str| [&"[".repeat(depth), inside, &"]".repeat(depth)].concat();
+    let judge = |schema: &Value, event: &str| {
+        format!("{:?}", plan(&Documents::alone("bounds", schema.clone())).judge(event.as_bytes()))
+    };
+    assert!(judge(&doubling, &nested(3, "")).starts_with("Passes"));
+    assert_eq!(judge(&doubling, &nested(3, "1")), "Fails");
+    assert_eq!(judge(&doubling, &nested(90, "1")), "Undecided");
+    assert!(judge(&deep, &nested(20, "")).starts_with("Passes"));
+    assert_eq!(judge(&deep, &nested(100, "")), "Undecided");
+    assert_eq!(judge(&deep, &nested(30, &"[".repeat(100_000))), "Malformed");
+    assert_eq!(judge(&circular, r#"{"x": 1}"#), "Undecided");
+    assert!(judge(&circular, r#"{"y": 1}"#).starts_with("Passes"));
 }
 
 /// The gate, which tries the plan first, and the long way: parse, route, judge. Broken envelopes and odd types are among

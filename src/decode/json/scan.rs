@@ -6,6 +6,9 @@
 use super::strings::{self, Key, hex_unit, ordinary_bytes};
 use super::{Checked, DEPTH_MAX, Fault, Malformed};
 
+/// How many keys room is kept for from one text to the next.
+const KEYS_KEPT_MAX: usize = 4096;
+
 /// A number shorter than this, without an exponent, cannot overflow a double.
 const SURELY_FINITE: usize = 300;
 
@@ -67,6 +70,7 @@ impl<'e, 's> Scanner<'e, 's> {
     pub(crate) fn new(text: &'e str, stacks: &'s mut Stacks) -> Self {
         stacks.open.clear();
         stacks.keys.clear();
+        stacks.keys.shrink_to(KEYS_KEPT_MAX);
         Self { text, bytes: text.as_bytes(), at: 0, stacks }
     }
 
