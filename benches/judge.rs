@@ -16,11 +16,15 @@ use meshgate::contract::{self, ContractSet};
 use meshgate::decode::json;
 use meshgate::gate::judge::{self, Terms};
 use meshgate::model::{Record, Timestamp, Verdict};
+use meshgate::plan::{Outcome, Plan};
+use meshgate::rule::pointer::Pointer;
 use meshgate::rule::schema::Schema;
 
 fn main() {
     divan::main();
 }
+
+const SCHEMA_PATH: &str = "schemas/order.placed.v3.json";
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_605_000); // 2026-11-22T10:00:05Z
 
@@ -93,17 +97,34 @@ fn serde_json_alone(bencher: Bencher) {
         .bench_local(|| serde_json::from_slice::<serde_json::Value>(black_box(order.as_bytes())));
 }
 
-#[divan::bench]
-fn schema_alone(bencher: Bencher) {
+/// The sample order's schema with the documents it refers to.
+fn order_schema() -> (serde_json::Value, BTreeMap<String, serde_json::Value>) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules/orders/schemas");
     let read = |name: &str| -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(dir.join(name)).expect("a sample schema")).expect("JSON")
     };
     let others = BTreeMap::from([("schemas/common.json".to_owned(), read("common.json"))]);
-    let schema = Schema::compile(&read("order.placed.v3.json"), "schemas/order.placed.v3.json", &others, true);
-    let schema = schema.expect("a good schema");
+    (read("order.placed.v3.json"), others)
+}
+
+/// What `serde_json_alone` and `schema_alone` do together, with duplicate keys and depth, in one pass.
+#[divan::bench]
+fn plan_accept(bencher: Bencher) {
+    let (document, others) = order_schema();
+    let payload = Pointer::parse("/data").expect("a pointer");
+    let plan = Plan::compile(&document, SCHEMA_PATH, &others, true, &payload);
+    assert_eq!(plan.left_out(), []);
+    let order = order();
+    assert!(matches!(plan.judge(order.as_bytes()), Outcome::Passes(_)));
+    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| plan.judge(black_box(order.as_bytes())) == Outcome::Fails);
+}
+
+#[divan::bench]
+fn schema_alone(bencher: Bencher) {
+    let (document, others) = order_schema();
+    let schema = Schema::compile(&document, SCHEMA_PATH, &others, true).expect("a good schema");
     let event = json::parse(order().as_bytes()).expect("a good event");
-    let root = meshgate::rule::pointer::Pointer::root();
+    let root = Pointer::root();
     assert!(schema.find(&event["data"], &root, 10).is_empty());
     bencher.counter(ItemsCount::new(1_u32)).bench_local(|| schema.find(black_box(&event["data"]), &root, 10));
 }

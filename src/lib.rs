@@ -10,6 +10,7 @@
 //!
 //! * [`model`]: the nouns.
 //! * [`decode`], [`rule`]: bytes to events; what can be wrong with an event.
+//! * [`plan`]: a schema compiled for one pass over an event's bytes.
 //! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
 //! * [`gate`]: judges a batch, writes the DLQ document, decides what to deliver when.
 //! * [`port`], [`metrics`]: the doors between shell parts; what is counted.
@@ -18,7 +19,7 @@
 //! * [`pipeline`]: wires a source through the gate to its sinks.
 //! * [`admin`], [`cli`]: what operators and people at a terminal use.
 //!
-//! `model`, `decode`, `rule`, `contract` and `gate` are the *core*: synchronous and pure. Time, bytes and randomness are
+//! `model`, `decode`, `rule`, `plan`, `contract` and `gate` are the *core*: synchronous and pure. Time, bytes and randomness are
 //! passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock give the same verdicts.
 //!
 //! Deliberately absent: transformation of events (a good event leaves as it came), plugins, a rule language of our own.
@@ -34,6 +35,7 @@ pub mod gate;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
+pub mod plan;
 pub mod port;
 pub mod rule;
 pub mod sink;

@@ -11,8 +11,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("decode", &["model"]),
     ("rule", &["model"]),
-    ("contract", &["model", "decode", "rule"]),
-    ("gate", &["model", "decode", "rule", "contract"]),
+    ("plan", &["model", "decode", "rule"]),
+    ("contract", &["model", "decode", "rule", "plan"]),
+    ("gate", &["model", "decode", "rule", "plan", "contract"]),
     ("port", &["model"]),
     ("metrics", &["model"]),
     ("source", &["model", "decode", "port", "metrics"]),
@@ -30,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "decode", "rule", "contract", "gate"];
+const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

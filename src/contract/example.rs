@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::diagnostic::{Code, Diagnostic, Place};
-use super::judged::Contract;
-use super::set::{Domain, fixed_type};
+use super::judged::{Contract, Payload};
+use super::set::Domain;
+use super::typed::fixed_type;
 use super::written::UnknownType;
 use crate::decode::json;
 use crate::model::{Timestamp, Verdict};
@@ -77,7 +78,7 @@ impl Contract {
             arrived: example.now,
             size: example.bytes.len(),
         };
-        let (verdict, violations) = self.judge(&event, &record, example.now);
+        let (verdict, violations) = self.judge(&event, Payload::Unknown, &record, example.now);
         (verdict, violations.into_iter().map(|v| (v.rule.to_string(), v.message)).collect())
     }
 

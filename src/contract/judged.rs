@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::example::Example;
 use super::glob::StreamGlob;
 use super::written::{Owner, Status};
+use crate::decode::json::Checked;
 use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, ViolationKind};
+use crate::plan::{Outcome, Plan};
 use crate::rule::expr::{Bindings, Expression};
 use crate::rule::field::FieldCheck;
 use crate::rule::mask::Mask;
@@ -51,13 +53,30 @@ pub struct Contract {
     pub type_pointer: Pointer,
     /// Where the payload is in the event.
     pub payload: Pointer,
-    pub(super) schema: Option<Schema>,
+    pub(super) schema: Option<PayloadSchema>,
     pub(super) numbers: Numbers,
     pub(super) checks: Vec<Check>,
     pub(super) masks: Vec<Mask>,
     /// The share of events that may fail, 0 to 1, as `slo` says.
     pub slo_error_ratio: Option<f64>,
     pub(super) examples: Vec<Example>,
+}
+
+/// The payload's schema, in both forms that judge by it.
+#[derive(Debug)]
+pub(super) struct PayloadSchema {
+    /// Decides what the plan leaves undecided, and words the reasons.
+    pub(super) schema: Schema,
+    /// Of the whole event, in which only the payload is restricted.
+    pub(super) plan: Plan,
+}
+
+/// What is known of an event's payload before it is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    Unknown,
+    /// It is there, and the schema holds: [`Contract::pass`] has said so.
+    HoldsSchema,
 }
 
 /// What the schema calls numbers, so that expressions see them so.
@@ -111,10 +130,34 @@ struct Found {
 }
 
 impl Contract {
+    /// Whether the bytes are a well-formed event whose payload holds to the schema, as one pass over them can say. `None` is
+    /// no verdict: the event must be parsed and judged.
+    pub fn pass<'e>(&self, bytes: &'e [u8]) -> Option<Checked<'e>> {
+        let plan = &self.schema.as_ref()?.plan;
+        if self.mode == Mode::Off || plan.is_pointless() {
+            return None;
+        }
+        match plan.judge(bytes) {
+            Outcome::Passes(checked) => Some(checked),
+            Outcome::Fails | Outcome::Malformed | Outcome::Undecided => None,
+        }
+    }
+
+    /// Whether there is nothing to judge in an event whose payload holds to the schema.
+    pub fn is_schema_alone(&self) -> bool {
+        self.checks.iter().all(|check| check.mode == Mode::Off)
+    }
+
     /// Judges one event. All violations are told, up to [`VIOLATIONS_MAX`], in the order schema, fields, rules.
     ///
     /// Among those that are enforced, one that quarantines beats one that drops: an event in doubt is kept.
-    pub fn judge(&self, event: &Value, record: &RecordFacts<'_>, now: Timestamp) -> (Verdict, Vec<Violation>) {
+    pub fn judge(
+        &self,
+        event: &Value,
+        known: Payload,
+        record: &RecordFacts<'_>,
+        now: Timestamp,
+    ) -> (Verdict, Vec<Violation>) {
         if self.mode == Mode::Off {
             return (Verdict::Forward, Vec::new());
         }
@@ -124,12 +167,12 @@ impl Contract {
             return (decide(&[(self.mode, OnFail::Quarantine)]), vec![violation]);
         };
         let mut violations: Vec<Violation> = match &self.schema {
-            Some(schema) => schema
+            Some(PayloadSchema { schema, .. }) if known == Payload::Unknown => schema
                 .find(payload, &self.payload, VIOLATIONS_MAX)
                 .into_iter()
                 .map(|finding| self.schema_violation(finding))
                 .collect(),
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         let mut consequences: Vec<(Mode, OnFail)> = violations.iter().map(|v| (v.mode, OnFail::Quarantine)).collect();
 

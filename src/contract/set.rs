@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::glob::StreamGlob;
 use super::judged::Contract;
+use super::typed::{Typed, fixed_type};
 use super::written::{DlqPayload, Owner, UnknownType};
-use crate::decode::cloudevents;
 use crate::rule::pointer::Pointer;
 
 /// A domain that compiled. Shared, so that a reload can keep it while another replaces its own.
@@ -147,7 +145,7 @@ impl ContractSet {
 
     /// Which contract judges this event. Its type is the CloudEvents `type`, else what stands at the route's
     /// `type_pointer`, else at the domain's.
-    pub fn route(&self, stream: &str, event: &Value, type_pointer: Option<&Pointer>) -> Routed<'_> {
+    pub fn route(&self, stream: &str, event: &impl Typed, type_pointer: Option<&Pointer>) -> Routed<'_> {
         let on_stream = |claim: &&Claim| claim.stream.as_ref().is_none_or(|glob| glob.matches(stream));
         let of_type = |event_type: &str| self.typed.get(event_type).into_iter().flatten().filter(on_stream);
         let typed = match fixed_type(event, type_pointer) {
@@ -157,7 +155,7 @@ impl ContractSet {
                 .iter()
                 .enumerate()
                 .filter_map(|(index, pointer)| {
-                    let event_type = pointer.resolve(event)?.as_str()?;
+                    let event_type = event.at(pointer)?;
                     of_type(event_type).find(|claim| claim.type_pointer == index)
                 })
                 .min_by_key(|claim| claim.rank),
@@ -191,14 +189,6 @@ impl ContractSet {
     pub fn domains(&self) -> impl Iterator<Item = &Arc<Domain>> {
         self.domains.values()
     }
-}
-
-/// The event's type where it does not depend on the domain: `Some(None)` when it has none.
-pub(super) fn fixed_type<'e>(event: &'e Value, type_pointer: Option<&Pointer>) -> Option<Option<&'e str>> {
-    if cloudevents::is_cloudevent(event) {
-        return Some(cloudevents::event_type(event));
-    }
-    type_pointer.map(|pointer| pointer.resolve(event).and_then(Value::as_str))
 }
 
 /// Sorts the most specific claim first.

@@ -10,13 +10,16 @@
 //! its consumers never see. [`parse`] therefore builds the tree itself, from the scanned text.
 
 mod build;
-mod scan;
+mod glance;
+pub(crate) mod scan;
 mod split;
+pub(crate) mod strings;
 
 use std::fmt;
 
 use serde_json::Value;
 
+pub use glance::{Glance, glance};
 pub use split::{elements, elements_at_most, lines};
 
 /// The deepest nesting of arrays and objects that is taken: `[[…]]` with this many brackets is the limit itself.
@@ -100,7 +103,18 @@ pub fn check(bytes: &[u8]) -> Result<(), Malformed> {
 ///
 /// As [`check`].
 pub fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
-    Ok(build::tree(scan::text(bytes)?))
+    Ok(scan::text(bytes)?.tree())
+}
+
+/// A text that has been scanned from end to end, and found good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked<'e>(&'e str);
+
+impl Checked<'_> {
+    /// The tree, as [`parse`] builds it, without scanning again.
+    pub fn tree(self) -> Value {
+        build::tree(self.0)
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::contract::{Contract, ContractSet, DlqPayload, Domain, Routed, UnknownType};
+use crate::contract::{Contract, ContractSet, DlqPayload, Domain, Payload, Routed, UnknownType, Unparsed};
 use crate::decode::json;
 use crate::gate::document::{self, Privacy, PrivateFields};
 use crate::model::{
@@ -59,6 +59,9 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
         );
         return refused(set, record, None, violation("too_large", ViolationKind::TooLarge, message));
     }
+    if let Some(judged) = judge_in_one_pass(set, record, terms, now) {
+        return judged;
+    }
     let event = match json::parse(&record.data) {
         Ok(event) => event,
         Err(malformed) => {
@@ -68,7 +71,7 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
     };
     match set.route(&record.stream, &event, terms.type_pointer) {
         Routed::Contract(contract) => {
-            let judgement = by_contract(contract, &event, record, now);
+            let judgement = by_contract(contract, &event, Payload::Unknown, record, now);
             let domain = set.domain(&contract.domain);
             Judged { judgement, contract: Some(contract), domain, event: Some(event), asked: Asked::default() }
         }
@@ -88,10 +91,40 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
     }
 }
 
+/// Judges an event whose payload one pass over its bytes finds good, which most are. A tree is built only if there are
+/// rules to look into it. `None` when the long way must tell.
+fn judge_in_one_pass<'a>(
+    set: &'a ContractSet,
+    record: &Record,
+    terms: Terms<'_>,
+    now: Timestamp,
+) -> Option<Judged<'a>> {
+    let unparsed = Unparsed::new(&record.data);
+    let Routed::Contract(contract) = set.route(&record.stream, &unparsed, terms.type_pointer) else { return None };
+    if unparsed.was_unclear() {
+        return None;
+    }
+    let (judgement, event) = pass(contract, record, now)?;
+    Some(Judged { judgement, contract: Some(contract), domain: set.domain(&contract.domain), event })
+}
+
+fn pass(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Option<(Judgement, Option<Value>)> {
+    let checked = contract.pass(&record.data)?;
+    if contract.is_schema_alone() {
+        let stamp = stamp_of(contract);
+        return Some((Judgement { verdict: Verdict::Forward, violations: Vec::new(), stamp, refuse: false }, None));
+    }
+    let event = checked.tree();
+    Some((by_contract(contract, &event, Payload::HoldsSchema, record, now), Some(event)))
+}
+
 /// Judges one event against a contract chosen by name, whatever its stream and type.
 pub fn judge_against(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Judgement {
+    if let Some((judgement, _)) = pass(contract, record, now) {
+        return judgement;
+    }
     match json::parse(&record.data) {
-        Ok(event) => by_contract(contract, &event, record, now),
+        Ok(event) => by_contract(contract, &event, Payload::Unknown, record, now),
         Err(malformed) => Judgement {
             verdict: Verdict::Quarantine,
             violations: vec![violation(
@@ -105,7 +138,7 @@ pub fn judge_against(contract: &Arc<Contract>, record: &Record, now: Timestamp) 
     }
 }
 
-fn by_contract(contract: &Arc<Contract>, event: &Value, record: &Record, now: Timestamp) -> Judgement {
+fn by_contract(contract: &Arc<Contract>, event: &Value, known: Payload, record: &Record, now: Timestamp) -> Judgement {
     let facts = RecordFacts {
         stream: &record.stream,
         partition_key: record.partition_key.as_deref(),
@@ -113,7 +146,7 @@ fn by_contract(contract: &Arc<Contract>, event: &Value, record: &Record, now: Ti
         arrived: record.arrived,
         size: record.data.len(),
     };
-    let (verdict, violations) = contract.judge(event, &facts, now);
+    let (verdict, violations) = contract.judge(event, known, &facts, now);
     Judgement { verdict, violations, stamp: stamp_of(contract), refuse: false }
 }
 

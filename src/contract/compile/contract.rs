@@ -37,7 +37,8 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let pointer_at = key("payload").child("pointer");
     let payload = file.pointer(&pointer_at, &written.pointer).unwrap_or_default();
     let schema_at = key("payload").child("schema");
-    let schema = written.schema.as_ref().and_then(|p| shared.data.schema(file, &schema_at, p, written.formats));
+    let schema =
+        written.schema.as_ref().and_then(|p| shared.data.schema(file, &schema_at, p, written.formats, &payload));
     let status_mode = metadata.as_ref().and_then(|m| m.status.mode()).unwrap_or(Mode::Enforce);
     let mode = file.part::<Mode>(&key("mode")).unwrap_or(shared.mode).and(status_mode);
 
@@ -52,7 +53,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         warn_of_nothing(file, schema.is_some());
     }
     let metadata = metadata?;
-    let numbers = schema.as_ref().map(|schema| Numbers::of(schema, &payload)).unwrap_or_default();
+    let numbers = schema.as_ref().map(|schema| Numbers::of(&schema.schema, &payload)).unwrap_or_default();
     Some(Contract {
         domain: shared.directory.into(),
         name: metadata.name,

@@ -8,8 +8,10 @@ use serde_json::Value;
 use super::file::RuleFile;
 use super::{DomainFiles, code_of, is_yaml, json_span};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
+use crate::contract::judged::PayloadSchema;
 use crate::contract::yaml;
 use crate::decode::json;
+use crate::plan::Plan;
 use crate::rule::did_you_mean;
 use crate::rule::pointer::Pointer;
 use crate::rule::reference::ReferenceList;
@@ -105,8 +107,15 @@ impl<'f> Data<'f> {
         }
     }
 
-    /// Compiles the schema named in `from` at `at`. Its faults are shown in the schema's own file.
-    pub fn schema(&self, from: &RuleFile<'_>, at: &Pointer, path: &str, formats: bool) -> Option<Schema> {
+    /// Compiles the schema named in `from` at `at`, that of the value at `payload`. Its faults are shown in the schema's own file.
+    pub fn schema(
+        &self,
+        from: &RuleFile<'_>,
+        at: &Pointer,
+        path: &str,
+        formats: bool,
+        payload: &Pointer,
+    ) -> Option<PayloadSchema> {
         let (path, bytes) = self.named(from, at, path)?;
         let Some(document) = self.documents.get(&path) else {
             let message = format!("{} is no schema file", self.full(&path));
@@ -115,7 +124,10 @@ impl<'f> Data<'f> {
             return None;
         };
         match Schema::compile(document, &path, &self.documents, formats) {
-            Ok(schema) => Some(schema),
+            Ok(schema) => {
+                let plan = Plan::compile(document, &path, &self.documents, formats, payload);
+                Some(PayloadSchema { schema, plan })
+            }
             Err(fault) => {
                 let pointer = Pointer::parse(&fault.pointer).unwrap_or_default();
                 let text = text_of(bytes);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::scan::escaped_char;
+use super::strings::escaped_char;
 
 /// Builds the tree. `text` has been scanned: the grammar holds, and nesting is bounded, so recursion is too.
 pub(super) fn tree(text: &str) -> Value {

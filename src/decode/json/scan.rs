@@ -1,22 +1,33 @@
 //! The strict scanner: one pass over the text, a stack on the heap, nothing built.
+//!
+//! [`check`](super::check) runs it over a whole text. The single-pass judge drives it value by value: it owns the grammar, the
+//! nesting and the duplicate keys, so that the two cannot disagree about what is malformed.
 
-use super::{DEPTH_MAX, Fault, Malformed};
+use super::strings::{self, Key, hex_unit, ordinary_bytes};
+use super::{Checked, DEPTH_MAX, Fault, Malformed};
 
-/// Objects with at most this many keys are compared pairwise; larger ones are sorted.
-const PAIRWISE_MAX: usize = 12;
+/// How many keys room is kept for from one text to the next.
+const KEYS_KEPT_MAX: usize = 4096;
 
 /// A number shorter than this, without an exponent, cannot overflow a double.
 const SURELY_FINITE: usize = 300;
 
-/// Checks the text and hands it back as the UTF-8 it is.
-pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+/// Checks the text.
+pub(super) fn text(bytes: &[u8]) -> Result<Checked<'_>, Malformed> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(Malformed { offset: 0, fault: Fault::ByteOrderMark });
     }
-    let text =
-        std::str::from_utf8(bytes).map_err(|e| Malformed { offset: e.valid_up_to(), fault: Fault::InvalidUtf8 })?;
-    Scanner { bytes, at: 0, open: Vec::new(), keys: Vec::new() }.document()?;
-    Ok(text)
+    let text = utf8(bytes)?;
+    let mut stacks = Stacks::default();
+    let mut scanner = Scanner::new(text, &mut stacks);
+    scanner.begin()?;
+    scanner.skip()?;
+    scanner.end()
+}
+
+/// The bytes as the text they are.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|e| Malformed { offset: e.valid_up_to(), fault: Fault::InvalidUtf8 })
 }
 
 /// An array or object whose end has not been seen.
@@ -26,39 +37,162 @@ enum Open {
     Object(usize),
 }
 
-/// A key as written, between its quotes.
-#[derive(Clone, Copy)]
-struct Key {
-    start: usize,
-    end: usize,
-    escaped: bool,
-}
-
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// What is open. Kept from one text to the next so that a scan allocates nothing.
+#[derive(Default)]
+pub(crate) struct Stacks {
     open: Vec<Open>,
     /// Of all open objects, outermost first.
     keys: Vec<Key>,
 }
 
-impl Scanner<'_> {
-    fn document(&mut self) -> Result<(), Malformed> {
-        self.space();
-        if self.at == self.bytes.len() {
-            return Err(self.here(Fault::Empty));
+/// How much was open at a moment, to return to when a value is read again.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    at: usize,
+    open: usize,
+    keys: usize,
+}
+
+impl Mark {
+    pub(crate) fn at(self) -> usize {
+        self.at
+    }
+}
+
+pub(crate) struct Scanner<'e, 's> {
+    pub(crate) text: &'e str,
+    bytes: &'e [u8],
+    pub(crate) at: usize,
+    stacks: &'s mut Stacks,
+}
+
+impl<'e, 's> Scanner<'e, 's> {
+    pub(crate) fn new(text: &'e str, stacks: &'s mut Stacks) -> Self {
+        stacks.open.clear();
+        stacks.keys.clear();
+        stacks.keys.shrink_to(KEYS_KEPT_MAX);
+        Self { text, bytes: text.as_bytes(), at: 0, stacks }
+    }
+
+    /// Goes to the text's value.
+    pub(crate) fn begin(&mut self) -> Result<(), Malformed> {
+        if self.bytes.starts_with(b"\xef\xbb\xbf") {
+            return Err(self.here(Fault::ByteOrderMark));
         }
+        self.space();
+        if self.at == self.bytes.len() { Err(self.here(Fault::Empty)) } else { Ok(()) }
+    }
+
+    /// Nothing but space may follow the text's value, which has been scanned.
+    pub(crate) fn end(mut self) -> Result<Checked<'e>, Malformed> {
+        self.space();
+        if self.at < self.bytes.len() { Err(self.here(Fault::TrailingBytes)) } else { Ok(Checked(self.text)) }
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { at: self.at, open: self.stacks.open.len(), keys: self.stacks.keys.len() }
+    }
+
+    /// Back to where the mark was made, to read the same value again.
+    pub(crate) fn return_to(&mut self, mark: Mark) {
+        self.at = mark.at;
+        self.stacks.open.truncate(mark.open);
+        self.stacks.keys.truncate(mark.keys);
+    }
+
+    /// Scans one value to its end, without recursion.
+    pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
+        let outside = self.stacks.open.len();
         loop {
             let opened = self.value()?;
             if opened && !self.first_of_container()? {
                 continue;
             }
-            if self.after_value()? {
-                break;
+            if self.after_value(outside)? {
+                return Ok(());
             }
         }
+    }
+
+    /// Enters the array that begins here. False when it is empty, and already left.
+    pub(crate) fn enter_array(&mut self) -> Result<bool, Malformed> {
+        self.enter(Open::Array)?;
         self.space();
-        if self.at < self.bytes.len() { Err(self.here(Fault::TrailingBytes)) } else { Ok(()) }
+        if self.peek() == Some(b']') {
+            self.leave();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// After an element: whether another follows, and stands here. If not, the array is left.
+    pub(crate) fn next_element(&mut self) -> Result<bool, Malformed> {
+        self.space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.space();
+                Ok(true)
+            }
+            Some(b']') => {
+                self.leave();
+                Ok(false)
+            }
+            Some(_) => Err(self.here(Fault::CommaOrBracketExpected)),
+            None => Err(self.here(Fault::Truncated)),
+        }
+    }
+
+    /// Enters the object that begins here. False when it is empty, and already left.
+    pub(crate) fn enter_object(&mut self) -> Result<bool, Malformed> {
+        self.enter(Open::Object(self.stacks.keys.len()))?;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.leave();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// After a member: whether another follows, whose key should stand here. If not, the object is left, and its
+    /// [remembered](Self::remember) keys are compared.
+    pub(crate) fn next_member(&mut self) -> Result<bool, Malformed> {
+        self.space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.space();
+                Ok(true)
+            }
+            Some(b'}') => {
+                if let Some(Open::Object(first)) = self.stacks.open.last() {
+                    self.refuse_duplicates(*first)?;
+                }
+                self.leave();
+                Ok(false)
+            }
+            Some(_) => Err(self.here(Fault::CommaOrBraceExpected)),
+            None => Err(self.here(Fault::Truncated)),
+        }
+    }
+
+    /// Remembers a key for the comparison at its object's end.
+    pub(crate) fn remember(&mut self, key: Key) {
+        self.stacks.keys.push(key);
+    }
+
+    fn enter(&mut self, open: Open) -> Result<(), Malformed> {
+        if self.stacks.open.len() == DEPTH_MAX {
+            return Err(self.here(Fault::TooDeep));
+        }
+        self.stacks.open.push(open);
+        self.at += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.at += 1;
+        self.stacks.open.pop();
     }
 
     /// Scans a scalar, or the opening of a container, and says whether it was the latter.
@@ -66,17 +200,9 @@ impl Scanner<'_> {
         match self.peek() {
             Some(b'"') => self.string().map(|_| false),
             Some(b'-' | b'0'..=b'9') => self.number().map(|()| false),
-            Some(b't') => self.literal(b"true"),
-            Some(b'f') => self.literal(b"false"),
-            Some(b'n') => self.literal(b"null"),
-            Some(bracket @ (b'[' | b'{')) => {
-                if self.open.len() == DEPTH_MAX {
-                    return Err(self.here(Fault::TooDeep));
-                }
-                self.open.push(if bracket == b'[' { Open::Array } else { Open::Object(self.keys.len()) });
-                self.at += 1;
-                Ok(true)
-            }
+            Some(b'[') => self.enter(Open::Array).map(|()| true),
+            Some(b'{') => self.enter(Open::Object(self.stacks.keys.len())).map(|()| true),
+            Some(b't' | b'f' | b'n') => self.literal().map(|()| false),
             Some(_) => Err(self.here(Fault::ValueExpected)),
             None => Err(self.here(Fault::Truncated)),
         }
@@ -85,51 +211,40 @@ impl Scanner<'_> {
     /// After an opening bracket: true when the container was empty and is closed; false when a value follows.
     fn first_of_container(&mut self) -> Result<bool, Malformed> {
         self.space();
-        let array = matches!(self.open.last(), Some(Open::Array));
+        let array = matches!(self.stacks.open.last(), Some(Open::Array));
         if self.peek() == Some(if array { b']' } else { b'}' }) {
-            self.at += 1;
-            self.open.pop();
+            self.leave();
             return Ok(true);
         }
         if !array {
-            self.key()?;
+            self.member()?;
         }
         Ok(false)
     }
 
-    /// After a value: closes what ends here. True when the whole text is done; false when another value follows.
-    fn after_value(&mut self) -> Result<bool, Malformed> {
-        loop {
-            let Some(innermost) = self.open.last() else { return Ok(true) };
-            let (close, expected, first_key) = match innermost {
-                Open::Array => (b']', Fault::CommaOrBracketExpected, None),
-                Open::Object(first_key) => (b'}', Fault::CommaOrBraceExpected, Some(*first_key)),
-            };
-            self.space();
-            match self.peek() {
-                Some(b',') => {
-                    self.at += 1;
-                    self.space();
-                    if first_key.is_some() {
-                        self.key()?;
-                    }
-                    return Ok(false);
-                }
-                Some(byte) if byte == close => {
-                    if let Some(first_key) = first_key {
-                        self.refuse_duplicates(first_key)?;
-                    }
-                    self.at += 1;
-                    self.open.pop();
-                }
-                Some(_) => return Err(self.here(expected)),
-                None => return Err(self.here(Fault::Truncated)),
+    /// After a value: closes what ends here. True when no more than `outside` is open; false when another value follows.
+    fn after_value(&mut self, outside: usize) -> Result<bool, Malformed> {
+        while self.stacks.open.len() > outside {
+            let object = matches!(self.stacks.open.last(), Some(Open::Object(_)));
+            if object && self.next_member()? {
+                self.member()?;
+                return Ok(false);
+            }
+            if !object && self.next_element()? {
+                return Ok(false);
             }
         }
+        Ok(true)
     }
 
-    /// A key, its colon, and the space before the value.
-    fn key(&mut self) -> Result<(), Malformed> {
+    fn member(&mut self) -> Result<(), Malformed> {
+        let key = self.key()?;
+        self.remember(key);
+        self.colon()
+    }
+
+    /// A key.
+    pub(crate) fn key(&mut self) -> Result<Key, Malformed> {
         match self.peek() {
             Some(b'"') => {}
             Some(_) => return Err(self.here(Fault::KeyExpected)),
@@ -137,7 +252,11 @@ impl Scanner<'_> {
         }
         let start = self.at + 1;
         let escaped = self.string()?;
-        self.keys.push(Key { start, end: self.at - 1, escaped });
+        Ok(Key { start, end: self.at - 1, escaped })
+    }
+
+    /// The colon after a key, and the space before the value.
+    pub(crate) fn colon(&mut self) -> Result<(), Malformed> {
         self.space();
         match self.peek() {
             Some(b':') => self.at += 1,
@@ -150,25 +269,8 @@ impl Scanner<'_> {
 
     /// Forgets the keys from `first` on, the innermost object's, and fails when two of them are equal.
     fn refuse_duplicates(&mut self, first: usize) -> Result<(), Malformed> {
-        let keys = &mut self.keys[first..];
-        let bytes = self.bytes;
-        let duplicate = if keys.len() <= PAIRWISE_MAX {
-            keys.iter()
-                .enumerate()
-                .find(|(i, key)| keys[..*i].iter().any(|k| equal(bytes, k, key)))
-                .map(|(_, k)| k.start)
-        } else {
-            // Stable, so of two equal keys the later stands second.
-            keys.sort_by(|a, b| {
-                if a.escaped || b.escaped {
-                    unescape(bytes, a).cmp(unescape(bytes, b))
-                } else {
-                    raw(bytes, a).cmp(raw(bytes, b))
-                }
-            });
-            keys.windows(2).filter(|pair| equal(bytes, &pair[0], &pair[1])).map(|pair| pair[1].start).min()
-        };
-        self.keys.truncate(first);
+        let duplicate = strings::duplicate(self.bytes, &mut self.stacks.keys[first..]);
+        self.stacks.keys.truncate(first);
         match duplicate {
             Some(start) => Err(Malformed { offset: start - 1, fault: Fault::DuplicateKey }),
             None => Ok(()),
@@ -176,10 +278,18 @@ impl Scanner<'_> {
     }
 
     /// A string, from quote to quote. Says whether it holds an escape.
-    fn string(&mut self) -> Result<bool, Malformed> {
+    pub(crate) fn string(&mut self) -> Result<bool, Malformed> {
         self.at += 1;
         let mut escaped = false;
         loop {
+            // Eight bytes at a time: most are ordinary.
+            while let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+                let ordinary = ordinary_bytes(u64::from_le_bytes(*word));
+                self.at += ordinary;
+                if ordinary < 8 {
+                    break;
+                }
+            }
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -231,7 +341,7 @@ impl Scanner<'_> {
     }
 
     /// RFC 8259 section 6: minus, int, frac, exp.
-    fn number(&mut self) -> Result<(), Malformed> {
+    pub(crate) fn number(&mut self) -> Result<(), Malformed> {
         let start = self.at;
         let invalid = self.here(Fault::InvalidNumber);
         if self.peek() == Some(b'-') {
@@ -278,11 +388,17 @@ impl Scanner<'_> {
         if self.at == start { Err(invalid) } else { Ok(()) }
     }
 
-    fn literal(&mut self, word: &'static [u8]) -> Result<bool, Malformed> {
+    /// `true`, `false` or `null`, as its first letter says.
+    pub(crate) fn literal(&mut self) -> Result<(), Malformed> {
         let rest = &self.bytes[self.at..];
+        let word: &[u8] = match rest.first() {
+            Some(b't') => b"true",
+            Some(b'f') => b"false",
+            _ => b"null",
+        };
         if rest.starts_with(word) {
             self.at += word.len();
-            Ok(false)
+            Ok(())
         } else if word.starts_with(rest) {
             Err(Malformed { offset: self.bytes.len(), fault: Fault::Truncated })
         } else {
@@ -290,72 +406,19 @@ impl Scanner<'_> {
         }
     }
 
+    #[inline]
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
-    fn peek(&self) -> Option<u8> {
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     fn here(&self, fault: Fault) -> Malformed {
         Malformed { offset: self.at, fault }
     }
-}
-
-fn raw<'a>(bytes: &'a [u8], key: &Key) -> &'a [u8] {
-    &bytes[key.start..key.end]
-}
-
-fn equal(bytes: &[u8], a: &Key, b: &Key) -> bool {
-    if a.escaped || b.escaped { unescape(bytes, a).eq(unescape(bytes, b)) } else { raw(bytes, a) == raw(bytes, b) }
-}
-
-/// The key's bytes after unescaping, without allocating.
-fn unescape<'a>(bytes: &'a [u8], key: &Key) -> impl Iterator<Item = u8> + 'a {
-    let mut rest = raw(bytes, key);
-    let mut pending = [0_u8; 4];
-    let (mut next, mut end) = (0, 0);
-    std::iter::from_fn(move || {
-        if next == end {
-            let (&first, after) = rest.split_first()?;
-            if first != b'\\' {
-                rest = after;
-                return Some(first);
-            }
-            let (character, length) = escaped_char(rest)?;
-            rest = &rest[length..];
-            (next, end) = (0, character.encode_utf8(&mut pending).len());
-        }
-        next += 1;
-        Some(pending[next - 1])
-    })
-}
-
-/// The character an escape stands for, and the escape's length. `None` for what the scanner refuses.
-pub(super) fn escaped_char(escape: &[u8]) -> Option<(char, usize)> {
-    let short = match escape.get(1)? {
-        b'u' => {
-            let high = hex_unit(escape.get(2..6)?)?;
-            if !(0xd800..0xdc00).contains(&high) {
-                return Some((char::from_u32(u32::from(high))?, 6));
-            }
-            let low = hex_unit(escape.get(8..12)?)?;
-            return Some((char::decode_utf16([high, low]).next()?.ok()?, 12));
-        }
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        other => char::from(*other),
-    };
-    Some((short, 2))
-}
-
-/// Four hexadecimal digits, and nothing like a sign among them.
-fn hex_unit(digits: &[u8]) -> Option<u16> {
-    digits.iter().try_fold(0_u16, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
 }

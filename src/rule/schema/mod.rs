@@ -12,6 +12,7 @@ mod files;
 mod prune;
 mod reason;
 mod recursion;
+pub(crate) mod references;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,97 @@
+//! Strings as they are written: where they end, what their escapes mean, and whether two keys are one.
+
+/// Objects with at most this many keys are compared pairwise; larger ones are sorted.
+const PAIRWISE_MAX: usize = 12;
+
+/// A key as written, between its quotes.
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) escaped: bool,
+}
+
+/// Where the second of two equal keys starts, the first such in the text.
+pub(super) fn duplicate(bytes: &[u8], keys: &mut [Key]) -> Option<usize> {
+    if keys.len() <= PAIRWISE_MAX {
+        let is_second = |(i, key): &(usize, &Key)| keys[..*i].iter().any(|k| equal(bytes, k, key));
+        return keys.iter().enumerate().find(is_second).map(|(_, key)| key.start);
+    }
+    // Stable, so of two equal keys the later stands second.
+    keys.sort_by(|a, b| {
+        if a.escaped || b.escaped {
+            unescape(bytes, a).cmp(unescape(bytes, b))
+        } else {
+            raw(bytes, a).cmp(raw(bytes, b))
+        }
+    });
+    keys.windows(2).filter(|pair| equal(bytes, &pair[0], &pair[1])).map(|pair| pair[1].start).min()
+}
+
+/// How many of the word's bytes, the first in its lowest bits, come before a quote, a backslash or a control character.
+///
+/// A borrow can only mark bytes after one that is truly marked, so the first mark is right (Hacker's Delight, 6-1).
+pub(super) fn ordinary_bytes(word: u64) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let zero_bytes = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let quotes = zero_bytes(word ^ (ONES * b'"' as u64));
+    let backslashes = zero_bytes(word ^ (ONES * b'\\' as u64));
+    let controls = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+    (quotes | backslashes | controls).trailing_zeros() as usize / 8
+}
+
+fn raw<'a>(bytes: &'a [u8], key: &Key) -> &'a [u8] {
+    &bytes[key.start..key.end]
+}
+
+fn equal(bytes: &[u8], a: &Key, b: &Key) -> bool {
+    if a.escaped || b.escaped { unescape(bytes, a).eq(unescape(bytes, b)) } else { raw(bytes, a) == raw(bytes, b) }
+}
+
+/// The key's bytes after unescaping, without allocating.
+fn unescape<'a>(bytes: &'a [u8], key: &Key) -> impl Iterator<Item = u8> + 'a {
+    let mut rest = raw(bytes, key);
+    let mut pending = [0_u8; 4];
+    let (mut next, mut end) = (0, 0);
+    std::iter::from_fn(move || {
+        if next == end {
+            let (&first, after) = rest.split_first()?;
+            if first != b'\\' {
+                rest = after;
+                return Some(first);
+            }
+            let (character, length) = escaped_char(rest)?;
+            rest = &rest[length..];
+            (next, end) = (0, character.encode_utf8(&mut pending).len());
+        }
+        next += 1;
+        Some(pending[next - 1])
+    })
+}
+
+/// The character an escape stands for, and the escape's length. `None` for what the scanner refuses.
+pub(crate) fn escaped_char(escape: &[u8]) -> Option<(char, usize)> {
+    let short = match escape.get(1)? {
+        b'u' => {
+            let high = hex_unit(escape.get(2..6)?)?;
+            if !(0xd800..0xdc00).contains(&high) {
+                return Some((char::from_u32(u32::from(high))?, 6));
+            }
+            let low = hex_unit(escape.get(8..12)?)?;
+            return Some((char::decode_utf16([high, low]).next()?.ok()?, 12));
+        }
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        other => char::from(*other),
+    };
+    Some((short, 2))
+}
+
+/// Four hexadecimal digits, and nothing like a sign among them.
+pub(super) fn hex_unit(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0_u16, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)? as u16))
+}

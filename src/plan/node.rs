@@ -1,0 +1,161 @@
+//! The compiled form of a schema: a table of nodes that refer to each other by index, so that recursion costs nothing.
+
+use super::format::Format;
+use super::number::Exact;
+use super::object::Object;
+use super::pattern::Pattern;
+
+/// An index into the plan's nodes.
+pub(super) type NodeId = usize;
+
+/// The node that every value passes: `true`, `{}`.
+pub(super) const ANY: NodeId = 0;
+
+/// The node that no value passes: `false`.
+pub(super) const NEVER: NodeId = 1;
+
+/// A set of JSON types, as `type` names them. Every integer is a number too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Types(u8);
+
+impl Types {
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const NULL: Self = Self(1);
+    pub(super) const BOOLEAN: Self = Self(2);
+    pub(super) const INTEGER: Self = Self(4);
+    pub(super) const NUMBER: Self = Self(8 | Self::INTEGER.0);
+    pub(super) const STRING: Self = Self(16);
+    pub(super) const ARRAY: Self = Self(32);
+    pub(super) const OBJECT: Self = Self(64);
+    pub(super) const ALL: Self = Self(127);
+
+    pub(super) const fn has(self, all_of: Self) -> bool {
+        self.0 & all_of.0 == all_of.0
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The types a value may have that begins with this byte.
+    pub(super) const fn beginning_with(byte: u8) -> Self {
+        match byte {
+            b'"' => Self::STRING,
+            b'{' => Self::OBJECT,
+            b'[' => Self::ARRAY,
+            b't' | b'f' => Self::BOOLEAN,
+            b'n' => Self::NULL,
+            _ => Self::NUMBER,
+        }
+    }
+}
+
+/// What may stand at one place of an event.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) types: Types,
+    /// Draft 4: an integer is written without a fraction.
+    pub(super) integers_as_written: bool,
+    pub(super) strings: Option<Box<Strings>>,
+    pub(super) numbers: Option<Box<Numbers>>,
+    pub(super) values: Option<Box<Values>>,
+    pub(super) object: Option<Box<Object>>,
+    pub(super) array: Option<Box<Array>>,
+    /// Schemas that apply to the same value.
+    pub(super) also: Box<[Also]>,
+    /// Whether nothing but `also` can fail.
+    pub(super) is_bare: bool,
+    left_out: bool,
+}
+
+impl Node {
+    pub(super) fn of_types(types: Types) -> Self {
+        Self {
+            types,
+            integers_as_written: false,
+            strings: None,
+            numbers: None,
+            values: None,
+            object: None,
+            array: None,
+            also: Box::default(),
+            is_bare: false,
+            left_out: false,
+        }
+    }
+
+    /// Stands for what the plan does not express.
+    pub(super) fn left_out() -> Self {
+        Self { left_out: true, ..Self::of_types(Types::ALL) }
+    }
+
+    pub(super) fn is_left_out(&self) -> bool {
+        self.left_out
+    }
+
+    /// A place whose value another node describes.
+    pub(super) fn same_as(node: NodeId) -> Self {
+        Self { is_bare: true, also: Box::new([Also::All(Box::new([node]))]), ..Self::of_types(Types::ALL) }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Strings {
+    /// In code points.
+    pub(super) shortest: u64,
+    pub(super) longest: u64,
+    pub(super) pattern: Option<Pattern>,
+    pub(super) format: Option<Format>,
+}
+
+#[derive(Debug)]
+pub(super) struct Numbers {
+    pub(super) minimum: Option<Exact>,
+    pub(super) maximum: Option<Exact>,
+    pub(super) above: Option<Exact>,
+    pub(super) below: Option<Exact>,
+    pub(super) multiple_of: Option<Exact>,
+}
+
+/// The scalars of `enum` or `const`. Arrays and objects among them are only in the node's types: whether one equals the
+/// event's is undecided.
+#[derive(Debug)]
+pub(super) struct Values {
+    /// Sorted.
+    pub(super) strings: Box<[Box<str>]>,
+    pub(super) numbers: Box<[Exact]>,
+    pub(super) true_: bool,
+    pub(super) false_: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Array {
+    /// Of the first elements, one each.
+    pub(super) prefix: Box<[NodeId]>,
+    pub(super) rest: NodeId,
+    pub(super) shortest: u64,
+    pub(super) longest: u64,
+    pub(super) unique: bool,
+    pub(super) contains: Option<Contains>,
+}
+
+#[derive(Debug)]
+pub(super) struct Contains {
+    pub(super) node: NodeId,
+    pub(super) least: u64,
+    pub(super) most: u64,
+}
+
+/// A schema, or several, that apply to the same value as the node.
+#[derive(Debug)]
+pub(super) enum Also {
+    All(Box<[NodeId]>),
+    Any(Box<[NodeId]>),
+    One(Box<[NodeId]>),
+    Not(NodeId),
+    If { condition: NodeId, then: NodeId, otherwise: NodeId },
+}

@@ -1,0 +1,256 @@
+//! Objects: which property a key is, and what follows from the keys there are.
+//!
+//! Producers write the keys of one event type in one order, mostly the schema's. So the key after a property is predicted to
+//! be the next property's, and one comparison of eight bytes settles most of them; a wrong prediction costs a look-up in a
+//! small hash table. Declared keys are told apart, and found missing or twice, by their bit in a set; only undeclared keys
+//! are remembered and compared.
+
+use super::node::NodeId;
+use super::pattern::Pattern;
+use super::walk::{Stop, Walker, holds};
+use crate::decode::json::scan::Mark;
+use crate::decode::json::strings::Key;
+
+/// The most properties an object of a plan declares, required ones among them.
+pub(super) const PROPERTIES_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Object {
+    pub(super) properties: Properties,
+    pub(super) required: KeySet,
+    /// For keys that are not declared; each pattern that matches applies.
+    pub(super) patterns: Box<[(Pattern, NodeId)]>,
+    /// For keys that nothing else speaks of.
+    pub(super) additional: NodeId,
+    pub(super) names: Option<NodeId>,
+    pub(super) fewest: u64,
+    pub(super) most: u64,
+    pub(super) dependents: Box<[Dependent]>,
+}
+
+/// What follows from the presence of a property.
+#[derive(Debug)]
+pub(super) struct Dependent {
+    pub(super) property: usize,
+    pub(super) required: KeySet,
+    /// Of the whole object.
+    pub(super) node: Option<NodeId>,
+}
+
+/// A set of declared properties, by index.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct KeySet([u64; PROPERTIES_MAX / 64]);
+
+impl KeySet {
+    pub(super) fn insert(&mut self, property: usize) {
+        self.0[property / 64] |= 1 << (property % 64);
+    }
+
+    fn has(&self, property: usize) -> bool {
+        self.0[property / 64] >> (property % 64) & 1 == 1
+    }
+
+    fn has_all(&self, of: &Self) -> bool {
+        self.0.iter().zip(of.0).all(|(seen, wanted)| seen & wanted == wanted)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Property {
+    /// The key's bytes as they are written without escapes, with the closing quote; empty for a key that needs escapes.
+    quoted: Box<[u8]>,
+    /// The first eight of `quoted`, and which bits of them count.
+    head: u64,
+    head_mask: u64,
+    key: Box<str>,
+    node: NodeId,
+    /// Of the patterns that match the key.
+    also: Box<[NodeId]>,
+}
+
+impl Property {
+    pub(super) fn new(key: &str, node: NodeId, also: Box<[NodeId]>) -> Self {
+        let plain = !key.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+        let quoted: Box<[u8]> = if plain { key.bytes().chain([b'"']).collect() } else { Box::default() };
+        let mut head = [0; 8];
+        let length = quoted.len().min(8);
+        head[..length].copy_from_slice(&quoted[..length]);
+        let head_mask = if length == 8 { u64::MAX } else { (1 << (8 * length)) - 1 };
+        Self { quoted, head: u64::from_le_bytes(head), head_mask, key: key.into(), node, also }
+    }
+
+    /// Whether the text goes on with this key and its closing quote.
+    fn is_next_in(&self, rest: &[u8]) -> bool {
+        let Some(word) = rest.first_chunk::<8>() else { return false };
+        (u64::from_le_bytes(*word) ^ self.head) & self.head_mask == 0
+            && match self.quoted.len() {
+                0 => false,
+                1..=8 => true,
+                length => rest.get(8..length) == Some(&self.quoted[8..]),
+            }
+    }
+}
+
+/// The declared properties, and a hash table of them with open addressing.
+#[derive(Debug)]
+pub(super) struct Properties {
+    all: Box<[Property]>,
+    /// Indices into `all`, or [`VACANT`]; the length is a power of two, at least half of it vacant.
+    table: Box<[u16]>,
+}
+
+const VACANT: u16 = u16::MAX;
+
+impl Properties {
+    pub(super) fn new(all: Vec<Property>) -> Self {
+        let mut table = vec![VACANT; (all.len() * 2).next_power_of_two().max(2)].into_boxed_slice();
+        for (index, property) in all.iter().enumerate() {
+            let mut slot = hash(property.key.as_bytes()) & (table.len() - 1);
+            while table[slot] != VACANT {
+                slot = (slot + 1) & (table.len() - 1);
+            }
+            table[slot] = index as u16;
+        }
+        Self { all: all.into(), table }
+    }
+
+    pub(super) fn find(&self, key: &str) -> Option<usize> {
+        let mut slot = hash(key.as_bytes()) & (self.table.len() - 1);
+        loop {
+            let index = usize::from(self.table[slot]);
+            match self.all.get(index) {
+                Some(property) if *property.key == *key => return Some(index),
+                Some(_) => slot = (slot + 1) & (self.table.len() - 1),
+                None => return None,
+            }
+        }
+    }
+}
+
+/// Of the length, the first eight bytes and the last eight: enough to tell the keys of one schema apart.
+fn hash(key: &[u8]) -> usize {
+    let word = |bytes: &[u8]| bytes.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+    let (head, tail) = (&key[..key.len().min(8)], &key[key.len().saturating_sub(8)..]);
+    let mixed = (word(head) ^ word(tail).rotate_left(23) ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 40) as usize
+}
+
+impl<'s> Walker<'_, 's> {
+    pub(super) fn object(&mut self, object: &'s Object) -> Result<(), Stop> {
+        let start = self.scan.mark();
+        let (mut seen, mut count, mut predicted) = (KeySet::default(), 0_u64, 0);
+        let mut more = self.scan.enter_object()?;
+        while more {
+            count += 1;
+            let key_start = self.scan.mark();
+            let key = self.key(&object.properties, predicted)?;
+            if let Some(names) = object.names {
+                let key_end = self.scan.mark();
+                self.scan.return_to(key_start);
+                self.walk(names)?;
+                self.scan.return_to(key_end);
+            }
+            self.scan.colon()?;
+            match key {
+                Met::Declared(index) => {
+                    if seen.has(index) {
+                        return Err(Stop::Malformed);
+                    }
+                    seen.insert(index);
+                    predicted = index + 1;
+                    let property = &object.properties.all[index];
+                    self.walk_all(property.node, &property.also)?;
+                }
+                Met::Undeclared(key) => {
+                    self.scan.remember(key);
+                    self.undeclared(object, key)?;
+                }
+            }
+            more = self.scan.next_member()?;
+        }
+        holds(seen.has_all(&object.required) && (object.fewest..=object.most).contains(&count))?;
+        self.dependents(object, &seen, start)
+    }
+
+    fn key(&mut self, properties: &Properties, predicted: usize) -> Result<Met, Stop> {
+        let rest = &self.scan.text.as_bytes()[self.scan.at..];
+        if let (Some(property), Some((b'"', inside))) = (properties.all.get(predicted), rest.split_first())
+            && property.is_next_in(inside)
+        {
+            self.scan.at += 1 + property.quoted.len();
+            return Ok(Met::Declared(predicted));
+        }
+        let key = self.scan.key()?;
+        let found = properties.find(self.content(key)?);
+        Ok(found.map_or(Met::Undeclared(key), Met::Declared))
+    }
+
+    /// The value of a key that is not declared: every pattern that matches applies, else what is said of additional ones.
+    fn undeclared(&mut self, object: &'s Object, key: Key) -> Result<(), Stop> {
+        let start = self.scan.mark();
+        let mut spoken_of = false;
+        for (pattern, node) in &object.patterns {
+            if pattern.matches(self.content(key)?) {
+                self.scan.return_to(start);
+                self.walk(*node)?;
+                spoken_of = true;
+            }
+        }
+        if spoken_of { Ok(()) } else { self.walk(object.additional) }
+    }
+
+    fn walk_all(&mut self, node: NodeId, also: &[NodeId]) -> Result<(), Stop> {
+        let start = self.scan.mark();
+        self.walk(node)?;
+        for node in also {
+            self.scan.return_to(start);
+            self.walk(*node)?;
+        }
+        Ok(())
+    }
+
+    fn dependents(&mut self, object: &'s Object, seen: &KeySet, start: Mark) -> Result<(), Stop> {
+        let end = self.scan.mark();
+        for dependent in object.dependents.iter().filter(|dependent| seen.has(dependent.property)) {
+            holds(seen.has_all(&dependent.required))?;
+            if let Some(node) = dependent.node {
+                self.scan.return_to(start);
+                self.walk(node)?;
+                self.scan.return_to(end);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key of the event.
+enum Met {
+    Declared(usize),
+    Undeclared(Key),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_property_is_found_and_nothing_else(keys in prop::collection::btree_set("[a-c]{0,12}|é\"", 0..40), other in "[a-c]{0,12}") {
+            let keys: Vec<String> = keys.into_iter().collect();
+            let properties = Properties::new(keys.iter().map(|key| Property::new(key, 0, Box::default())).collect());
+            for (index, key) in keys.iter().enumerate() {
+                prop_assert_eq!(properties.find(key), Some(index));
+            }
+            prop_assert_eq!(properties.find(&other), keys.iter().position(|key| *key == other));
+        }
+
+        #[test]
+        fn a_prediction_is_right(key in "[a-c]{0,12}", other in "[a-c]{0,12}") {
+            let property = Property::new(&key, 0, Box::default());
+            let rest = format!("{other}\":\"value\"");
+            prop_assert_eq!(property.is_next_in(rest.as_bytes()), key == other);
+        }
+    }
+}
