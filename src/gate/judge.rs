@@ -105,7 +105,8 @@ fn judge_in_one_pass<'a>(
         return None;
     }
     let (judgement, event) = pass(contract, record, now)?;
-    Some(Judged { judgement, contract: Some(contract), domain: set.domain(&contract.domain), event })
+    let domain = set.domain(&contract.domain);
+    Some(Judged { judgement, contract: Some(contract), domain, event, asked: Asked::default() })
 }
 
 fn pass(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Option<(Judgement, Option<Value>)> {

@@ -224,6 +224,6 @@ fn a_message_sees_no_key_of_an_event_with_private_fields() {
         arrived: Timestamp::default(),
         size: 1,
     };
-    let (_, violations) = contract.judge(&event, &record, Timestamp::default());
+    let (_, violations) = contract.judge(&event, Payload::Unknown, &record, Timestamp::default());
     assert_eq!(violations[0].message, "of ***");
 }
