@@ -32,9 +32,10 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// For one event.
+    /// For one event, ready for its first evaluation.
     pub(super) fn new() -> Self {
-        Self { left: Arc::default(), reserve: Arc::new(AtomicI64::new(EVENT_UNITS_MAX)) }
+        let (left, reserve) = (AtomicI64::new(UNITS_MAX), AtomicI64::new(EVENT_UNITS_MAX - UNITS_MAX));
+        Self { left: Arc::new(left), reserve: Arc::new(reserve) }
     }
 
     /// Ready for another evaluation, as far as the event has units for it.
@@ -86,6 +87,7 @@ mod tests {
 
     #[test]
     fn one_event_has_so_many_units_however_many_rules_ask() {
+        assert!(Budget::new().spend(1).is_ok(), "one that nobody refills, as values compared by the crate have");
         let budget = Budget::new();
         let spent = (0..100).filter(|_| {
             budget.refill();

@@ -30,7 +30,6 @@ pub fn evaluate(source: &str, container: &str, variables: BTreeMap<String, Value
     let prepared = prepare::prepare(&parsed, prepare::Vocabulary::Any).map_err(|fault| format!("refused: {fault}"))?;
     let expression = Expression::of(prepared);
     let budget = BudgetOnly(Budget::new());
-    budget.0.refill();
     let mut context = Context::with_env(env);
     context.set_variable_resolver(&budget);
     if let Some(patterns) = &expression.patterns {
