@@ -11,7 +11,7 @@ use crate::source::body::BodyFault;
 
 /// How long a throttled client is asked to wait, in milliseconds: about one batch.
 const RETRY_AFTER_MS: u64 = 200;
-/// While draining: long enough for a successor to take the port.
+/// When the backend asks to slow down, in milliseconds: its quotas are per second.
 const RETRY_AFTER_BACKEND_MS: u64 = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
