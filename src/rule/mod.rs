@@ -3,6 +3,7 @@
 //! * [`schema`]: the shape, JSON Schema.
 //! * [`field`]: one value, an ODCS library metric.
 //! * [`expr`]: a business rule, CEL.
+//! * [`capture`]: what rules read of an event, and where one pass over its bytes found it.
 //! * [`mod@reference`]: lists of known values that fields are checked against.
 //! * [`mask`]: what may not be shown of an event.
 //! * [`number_types`]: what the schema calls a payload's numbers.
@@ -12,6 +13,7 @@
 //! with a hint, not a surprise on live traffic. Applying never fails, never panics, takes bounded time, and writes no
 //! payload value into what it says.
 
+pub mod capture;
 pub mod expr;
 pub mod field;
 pub mod mask;
