@@ -17,6 +17,7 @@ use meshgate::decode::json;
 use meshgate::gate::judge::{self, Terms};
 use meshgate::model::{Record, Timestamp, Verdict};
 use meshgate::plan::{Outcome, Plan};
+use meshgate::rule::capture::{Captures, Reads};
 use meshgate::rule::pointer::Pointer;
 use meshgate::rule::schema::Schema;
 
@@ -112,11 +113,13 @@ fn order_schema() -> (serde_json::Value, BTreeMap<String, serde_json::Value>) {
 fn plan_accept(bencher: Bencher) {
     let (document, others) = order_schema();
     let payload = Pointer::parse("/data").expect("a pointer");
-    let plan = Plan::compile(&document, SCHEMA_PATH, &others, true, &payload);
+    let plan = Plan::compile(&document, SCHEMA_PATH, &others, true, &payload, Reads::default());
     assert_eq!(plan.left_out(), []);
-    let order = order();
-    assert!(matches!(plan.judge(order.as_bytes()), Outcome::Passes(_)));
-    bencher.counter(ItemsCount::new(1_u32)).bench_local(|| plan.judge(black_box(order.as_bytes())) == Outcome::Fails);
+    let (order, mut captures) = (order(), Captures::default());
+    assert!(matches!(plan.judge(&order, &mut captures, 1), Outcome::Passes(_)));
+    bencher
+        .counter(ItemsCount::new(1_u32))
+        .bench_local(|| plan.judge(black_box(&order), &mut captures, 1) == Outcome::Malformed);
 }
 
 #[divan::bench]

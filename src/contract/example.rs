@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::diagnostic::{Code, Diagnostic, Place};
-use super::judged::{Contract, Payload};
+use super::judged::Contract;
 use super::set::Domain;
 use super::typed::fixed_type;
 use super::written::UnknownType;
-use crate::decode::json;
+use crate::decode::json::{self, Malformed};
 use crate::model::{Timestamp, Verdict};
 use crate::rule::RecordFacts;
 
@@ -59,9 +59,14 @@ impl Contract {
     /// The verdict, and the id and message of each violation.
     fn outcome(&self, example: &Example, domain: &Domain) -> (Verdict, Vec<(String, String)>) {
         let of_gate = |id: &str, message: String| vec![(id.to_owned(), message)];
+        let malformed = |malformed: Malformed| (Verdict::Quarantine, of_gate("malformed", malformed.to_string()));
+        let text = match json::text(&example.bytes) {
+            Ok(text) => text,
+            Err(fault) => return malformed(fault),
+        };
         let event = match json::parse(&example.bytes) {
             Ok(event) => event,
-            Err(malformed) => return (Verdict::Quarantine, of_gate("malformed", malformed.to_string())),
+            Err(fault) => return malformed(fault),
         };
         if let Some(reason) = self.refuses(example.stream.as_deref(), &event) {
             let verdict = match domain.unknown_type {
@@ -78,8 +83,12 @@ impl Contract {
             arrived: example.now,
             size: example.bytes.len(),
         };
-        let (verdict, violations) = self.judge(&event, Payload::Unknown, &record, example.now);
-        (verdict, violations.into_iter().map(|v| (v.rule.to_string(), v.message)).collect())
+        match self.judge(text, &record, example.now) {
+            Ok((verdict, violations)) => {
+                (verdict, violations.into_iter().map(|v| (v.rule.to_string(), v.message)).collect())
+            }
+            Err(fault) => malformed(fault),
+        }
     }
 
     /// Why such an event would not come to this contract.

@@ -1,5 +1,6 @@
 //! A compiled contract, and how it judges an event.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -7,9 +8,10 @@ use serde_json::Value;
 use super::example::Example;
 use super::glob::StreamGlob;
 use super::written::{Owner, Status};
-use crate::decode::json::Checked;
+use crate::decode::json::{self, Checked, Malformed};
 use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, ViolationKind};
 use crate::plan::{Outcome, Plan};
+use crate::rule::capture::{Captured, Captures, Row, Slot};
 use crate::rule::expr::{Bindings, Expression};
 use crate::rule::field::FieldCheck;
 use crate::rule::mask::Mask;
@@ -53,30 +55,18 @@ pub struct Contract {
     pub type_pointer: Pointer,
     /// Where the payload is in the event.
     pub payload: Pointer,
-    pub(super) schema: Option<PayloadSchema>,
+    /// Decides what the plan leaves undecided.
+    pub(super) schema: Option<Schema>,
+    /// Of the whole event, in which only the payload is restricted.
+    pub(super) plan: Plan,
+    /// Where the payload is captured.
+    pub(super) this: Option<Slot>,
     pub(super) numbers: Numbers,
     pub(super) checks: Vec<Check>,
     pub(super) masks: Vec<Mask>,
     /// The share of events that may fail, 0 to 1, as `slo` says.
     pub slo_error_ratio: Option<f64>,
     pub(super) examples: Vec<Example>,
-}
-
-/// The payload's schema, in both forms that judge by it.
-#[derive(Debug)]
-pub(super) struct PayloadSchema {
-    /// Decides what the plan leaves undecided, and words the reasons.
-    pub(super) schema: Schema,
-    /// Of the whole event, in which only the payload is restricted.
-    pub(super) plan: Plan,
-}
-
-/// What is known of an event's payload before it is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Payload {
-    Unknown,
-    /// It is there, and the schema holds: [`Contract::pass`] has said so.
-    HoldsSchema,
 }
 
 /// What the schema calls numbers, so that expressions see them so.
@@ -129,75 +119,106 @@ struct Found {
     finding: Finding,
 }
 
+/// Violations, and what each leads to.
+#[derive(Default)]
+struct Violations {
+    all: Vec<Violation>,
+    consequences: Vec<(Mode, OnFail)>,
+}
+
+thread_local! {
+    /// Kept from event to event so that judging allocates nothing. It carries nothing over.
+    static CAPTURES: RefCell<Captures> = RefCell::default();
+}
+
 impl Contract {
-    /// Whether the bytes are a well-formed event whose payload holds to the schema, as one pass over them can say. `None` is
-    /// no verdict: the event must be parsed and judged.
-    pub fn pass<'e>(&self, bytes: &'e [u8]) -> Option<Checked<'e>> {
-        let plan = &self.schema.as_ref()?.plan;
-        if self.mode == Mode::Off || plan.is_pointless() {
-            return None;
-        }
-        match plan.judge(bytes) {
-            Outcome::Passes(checked) => Some(checked),
-            Outcome::Fails | Outcome::Malformed | Outcome::Undecided => None,
-        }
-    }
-
-    /// Whether there is nothing to judge in an event whose payload holds to the schema.
-    pub fn is_schema_alone(&self) -> bool {
-        self.checks.iter().all(|check| check.mode == Mode::Off)
-    }
-
-    /// Judges one event. All violations are told, up to [`VIOLATIONS_MAX`], in the order schema, fields, rules.
+    /// Judges the text of one event. All violations are told, up to [`VIOLATIONS_MAX`], in the order schema, fields, rules.
     ///
     /// Among those that are enforced, one that quarantines beats one that drops: an event in doubt is kept.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no well-formed event.
     pub fn judge(
         &self,
-        event: &Value,
-        known: Payload,
+        text: &str,
+        record: &RecordFacts<'_>,
+        now: Timestamp,
+    ) -> Result<(Verdict, Vec<Violation>), Malformed> {
+        if self.mode == Mode::Off {
+            return json::check(text.as_bytes()).map(|()| (Verdict::Forward, Vec::new()));
+        }
+        let judged = CAPTURES.with_borrow_mut(|captures| match self.plan.judge(text, captures, VIOLATIONS_MAX) {
+            Outcome::Passes(checked) => Some(self.judge_captured(checked, Vec::new(), captures, record, now)),
+            Outcome::Fails(checked, findings) => Some(self.judge_captured(checked, findings, captures, record, now)),
+            Outcome::Malformed | Outcome::Undecided => None,
+        });
+        match judged {
+            Some(judged) => Ok(judged),
+            None => Ok(self.judge_tree(&json::parse(text.as_bytes())?, record, now)),
+        }
+    }
+
+    /// Judges an event that one pass has seen: the schema's findings are known, and what rules read is captured.
+    fn judge_captured(
+        &self,
+        checked: Checked<'_>,
+        findings: Vec<Finding>,
+        captures: &Captures,
         record: &RecordFacts<'_>,
         now: Timestamp,
     ) -> (Verdict, Vec<Violation>) {
+        let captured = Captured::new(checked.text(), captures);
+        if self.this.is_some_and(|this| captured.value(Row::EVENT, this).is_none()) {
+            return self.without_payload();
+        }
+        let mut violations = Violations::default();
+        findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
+        let unsure: Vec<&Check> = self.live_checks().collect();
+        if !unsure.is_empty() {
+            let event = checked.tree();
+            let Some(payload) = self.payload.resolve(&event) else { return self.without_payload() };
+            let scope = Scope { this: payload, event: &event, record: *record, now };
+            let bindings = self.numbers.bind(&scope);
+            for check in unsure {
+                violations.push(check, self.find(check, &scope, &bindings));
+            }
+        }
+        violations.decide(self)
+    }
+
+    /// Judges one event by its tree: what the single pass leaves undecided, in the same words.
+    pub fn judge_tree(&self, event: &Value, record: &RecordFacts<'_>, now: Timestamp) -> (Verdict, Vec<Violation>) {
         if self.mode == Mode::Off {
             return (Verdict::Forward, Vec::new());
         }
-        let Some(payload) = self.payload.resolve(event) else {
-            let message = format!("the event has no payload at {}", self.payload);
-            let violation = self.schema_violation(Finding { pointer: self.payload.to_string(), message });
-            return (decide(&[(self.mode, OnFail::Quarantine)]), vec![violation]);
-        };
-        let mut violations: Vec<Violation> = match &self.schema {
-            Some(PayloadSchema { schema, .. }) if known == Payload::Unknown => schema
-                .find(payload, &self.payload, VIOLATIONS_MAX)
-                .into_iter()
-                .map(|finding| self.schema_violation(finding))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let mut consequences: Vec<(Mode, OnFail)> = violations.iter().map(|v| (v.mode, OnFail::Quarantine)).collect();
-
+        let Some(payload) = self.payload.resolve(event) else { return self.without_payload() };
+        let mut violations = Violations::default();
+        if let Some(schema) = &self.schema {
+            let findings = schema.find(payload, &self.payload, VIOLATIONS_MAX);
+            findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
+        }
         let scope = Scope { this: payload, event, record: *record, now };
         let bindings = self.numbers.bind(&scope);
-        for check in self.checks.iter().filter(|check| check.mode != Mode::Off) {
-            let Some(found) = self.apply(check, &scope, &bindings) else { continue };
-            consequences.push((check.mode, check.on_fail));
-            violations.push(Violation {
-                rule: check.id.clone(),
-                kind: found.kind,
-                pointer: found.finding.pointer,
-                dimension: check.dimension,
-                severity: check.severity,
-                mode: check.mode,
-                message: found.finding.message,
-            });
+        for check in self.live_checks() {
+            violations.push(check, self.find(check, &scope, &bindings));
         }
-        violations.iter_mut().for_each(|violation| self.shorten(&mut violation.pointer));
-        let verdict = decide(&consequences);
-        keep_decisive(&mut violations, &consequences);
-        (verdict, violations)
+        violations.decide(self)
     }
 
-    fn apply(&self, check: &Check, scope: &Scope<'_>, bindings: &Bindings<'_>) -> Option<Found> {
+    fn live_checks(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.mode != Mode::Off)
+    }
+
+    fn without_payload(&self) -> (Verdict, Vec<Violation>) {
+        let message = format!("the event has no payload at {}", self.payload);
+        let mut violations = Violations::default();
+        violations.push_schema(self, Finding { pointer: self.payload.to_string(), message });
+        violations.decide(self)
+    }
+
+    /// What a check finds in an event's tree.
+    fn find(&self, check: &Check, scope: &Scope<'_>, bindings: &Bindings<'_>) -> Option<Found> {
         let (expression, when, message, message_expression) = match &check.condition {
             Condition::Field { check, kind } => {
                 return check.find(scope.this, &self.payload).map(|finding| Found { kind: *kind, finding });
@@ -261,18 +282,6 @@ impl Contract {
         }
     }
 
-    fn schema_violation(&self, finding: Finding) -> Violation {
-        Violation {
-            rule: SCHEMA_RULE.into(),
-            kind: ViolationKind::Schema,
-            pointer: finding.pointer,
-            dimension: Some(Dimension::Conformity),
-            severity: Severity::Error,
-            mode: self.mode,
-            message: finding.message,
-        }
-    }
-
     /// The masks of this contract's private fields, for a whole event.
     pub fn private(&self) -> &[Mask] {
         &self.masks
@@ -295,15 +304,47 @@ impl Contract {
     }
 }
 
-/// What enforced violations lead to.
-fn decide(consequences: &[(Mode, OnFail)]) -> Verdict {
-    let enforced = |wanted| consequences.iter().any(|(mode, on_fail)| *mode == Mode::Enforce && *on_fail == wanted);
-    if enforced(OnFail::Quarantine) {
-        Verdict::Quarantine
-    } else if enforced(OnFail::Drop) {
-        Verdict::Drop
-    } else {
-        Verdict::Forward
+impl Violations {
+    fn push_schema(&mut self, contract: &Contract, finding: Finding) {
+        self.consequences.push((contract.mode, OnFail::Quarantine));
+        self.all.push(Violation {
+            rule: SCHEMA_RULE.into(),
+            kind: ViolationKind::Schema,
+            pointer: finding.pointer,
+            dimension: Some(Dimension::Conformity),
+            severity: Severity::Error,
+            mode: contract.mode,
+            message: finding.message,
+        });
+    }
+
+    fn push(&mut self, check: &Check, found: Option<Found>) {
+        let Some(Found { kind, finding }) = found else { return };
+        self.consequences.push((check.mode, check.on_fail));
+        self.all.push(Violation {
+            rule: check.id.clone(),
+            kind,
+            pointer: finding.pointer,
+            dimension: check.dimension,
+            severity: check.severity,
+            mode: check.mode,
+            message: finding.message,
+        });
+    }
+
+    /// What the enforced ones lead to.
+    fn decide(mut self, contract: &Contract) -> (Verdict, Vec<Violation>) {
+        let enforced = |wanted| self.consequences.contains(&(Mode::Enforce, wanted));
+        let verdict = if enforced(OnFail::Quarantine) {
+            Verdict::Quarantine
+        } else if enforced(OnFail::Drop) {
+            Verdict::Drop
+        } else {
+            Verdict::Forward
+        };
+        self.all.iter_mut().for_each(|violation| contract.shorten(&mut violation.pointer));
+        keep_decisive(&mut self.all, &self.consequences);
+        (verdict, self.all)
     }
 }
 

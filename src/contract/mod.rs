@@ -25,7 +25,7 @@ pub use compile::{Compiled, compile};
 pub use diagnostic::Diagnostic;
 pub use example::{Example, Tried};
 pub use glob::StreamGlob;
-pub use judged::{Check, Contract, MESSAGE_CHARS_MAX, Payload, RESERVED_IDS, SCHEMA_RULE, VIOLATIONS_MAX};
+pub use judged::{Check, Contract, MESSAGE_CHARS_MAX, RESERVED_IDS, SCHEMA_RULE, VIOLATIONS_MAX};
 pub use set::{ContractSet, Domain, Routed};
 pub use typed::{Typed, Unparsed};
 pub use written::{DlqPayload, Owner, Status, UnknownType};

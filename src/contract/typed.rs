@@ -26,16 +26,16 @@ impl Typed for Value {
     }
 }
 
-/// An event's bytes. What is read from them counts only if they turn out to be well-formed.
+/// An event's text. What is read from them counts only if they turn out to be well-formed.
 #[derive(Debug)]
 pub struct Unparsed<'e> {
-    bytes: &'e [u8],
+    text: &'e str,
     was_unclear: Cell<bool>,
 }
 
 impl<'e> Unparsed<'e> {
-    pub fn new(bytes: &'e [u8]) -> Self {
-        Self { bytes, was_unclear: Cell::new(false) }
+    pub fn new(text: &'e str) -> Self {
+        Self { text, was_unclear: Cell::new(false) }
     }
 
     /// Whether something that was asked for could not be read, so that only the tree can tell.
@@ -44,7 +44,7 @@ impl<'e> Unparsed<'e> {
     }
 
     fn glance<'p>(&self, path: impl IntoIterator<Item = &'p str>) -> Option<&str> {
-        match glance(self.bytes, path) {
+        match glance(self.text, path) {
             Glance::Text(text) => Some(text),
             Glance::NoText => None,
             Glance::Unclear => {

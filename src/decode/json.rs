@@ -97,6 +97,15 @@ pub fn check(bytes: &[u8]) -> Result<(), Malformed> {
     scan::text(bytes).map(|_| ())
 }
 
+/// The bytes as text, which may not be JSON.
+///
+/// # Errors
+///
+/// When they are not UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    scan::utf8(bytes)
+}
+
 /// [`check`], then the tree. Numbers keep their digits, keys their order.
 ///
 /// # Errors
@@ -110,7 +119,11 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked<'e>(&'e str);
 
-impl Checked<'_> {
+impl<'e> Checked<'e> {
+    pub fn text(self) -> &'e str {
+        self.0
+    }
+
     /// The tree, as [`parse`] builds it, without scanning again.
     pub fn tree(self) -> Value {
         build::tree(self.0)

@@ -56,12 +56,12 @@ pub enum PrivateFields<'a> {
     Anywhere,
 }
 
-/// Builds the document of one quarantined record. `event` is the parsed event, where it parsed.
+/// Builds the document of one quarantined record. `well_formed` says whether its bytes are one JSON text.
 pub fn build(
     id: &str,
     quarantined: Timestamp,
     record: &Record,
-    event: Option<&Value>,
+    well_formed: bool,
     judgement: &Judgement,
     privacy: Privacy<'_>,
 ) -> String {
@@ -79,10 +79,10 @@ pub fn build(
     if !privacy.keep_masked_only {
         let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
         out.push_str(",\"payload\":");
-        write_original(&mut out, &record.data, event.is_some());
-    } else if let (PrivateFields::Known(masks), Some(event)) = (privacy.fields, event) {
-        let masked = masked(event, masks);
-        mask_keys(&mut source, event, &masked);
+        write_original(&mut out, &record.data, well_formed);
+    } else if let (PrivateFields::Known(masks), Ok(event)) = (privacy.fields, json::parse(&record.data)) {
+        let masked = masked(&event, masks);
+        mask_keys(&mut source, &event, &masked);
         let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
         let copy = escaped_for_sqs(&masked.to_string());
         let _ = write!(out, ",\"payload\":{{\"encoding\":\"masked\",\"bytes\":{},\"json\":{copy}}}", record.data.len());

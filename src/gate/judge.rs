@@ -3,10 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use crate::contract::{Contract, ContractSet, DlqPayload, Domain, Payload, Routed, UnknownType, Unparsed};
-use crate::decode::json;
+use crate::contract::{Contract, ContractSet, DlqPayload, Domain, Routed, UnknownType, Unparsed};
+use crate::decode::json::{self, Malformed};
 use crate::gate::document::{self, Privacy, PrivateFields};
 use crate::model::{
     DeadLetter, Judgement, Mode, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
@@ -28,7 +26,8 @@ pub struct Judged<'a> {
     pub judgement: Judgement,
     contract: Option<&'a Arc<Contract>>,
     domain: Option<&'a Arc<Domain>>,
-    event: Option<Value>,
+    /// Whether its bytes are one JSON text.
+    well_formed: bool,
     /// What domains whose event this may be ask for, where no contract knows it.
     asked: Asked,
 }
@@ -57,89 +56,77 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
             "the record is {size} bytes with its partition key; its stream takes {} bytes",
             terms.record_bytes_max
         );
-        return refused(set, record, None, violation("too_large", ViolationKind::TooLarge, message));
+        return refused(set, record, false, violation("too_large", ViolationKind::TooLarge, message));
     }
-    if let Some(judged) = judge_in_one_pass(set, record, terms, now) {
-        return judged;
-    }
-    let event = match json::parse(&record.data) {
-        Ok(event) => event,
-        Err(malformed) => {
-            let message = format!("not well-formed JSON: {malformed}");
-            return refused(set, record, None, violation("malformed", ViolationKind::Malformed, message));
-        }
-    };
-    match set.route(&record.stream, &event, terms.type_pointer) {
-        Routed::Contract(contract) => {
-            let judgement = by_contract(contract, &event, Payload::Unknown, record, now);
-            let domain = set.domain(&contract.domain);
-            Judged { judgement, contract: Some(contract), domain, event: Some(event), asked: Asked::default() }
-        }
-        Routed::Unknown { domain, action } => {
-            let message = "no contract on this stream knows this type of event";
-            let unknown = violation("unknown_type", ViolationKind::UnknownType, message.into());
-            let mut judged = refused(set, record, Some(event), unknown);
-            judged.domain = domain;
-            judged.judgement.stamp = stamp(domain);
-            judged.judgement.refuse = action == UnknownType::Refuse;
-            if action == UnknownType::Forward {
-                judged.judgement.verdict = Verdict::Forward;
-                judged.judgement.violations[0].severity = Severity::Warning;
-            }
-            judged
-        }
-    }
+    judge_text(set, record, terms, now).unwrap_or_else(|malformed| {
+        let message = format!("not well-formed JSON: {malformed}");
+        refused(set, record, false, violation("malformed", ViolationKind::Malformed, message))
+    })
 }
 
-/// Judges an event whose payload one pass over its bytes finds good, which most are. A tree is built only if there are
-/// rules to look into it. `None` when the long way must tell.
-fn judge_in_one_pass<'a>(
+/// Routes by a glance at the bytes, so that the pass over them already knows the contract. Where the glance is unclear, the
+/// event is parsed.
+fn judge_text<'a>(
     set: &'a ContractSet,
     record: &Record,
     terms: Terms<'_>,
     now: Timestamp,
-) -> Option<Judged<'a>> {
-    let unparsed = Unparsed::new(&record.data);
-    let Routed::Contract(contract) = set.route(&record.stream, &unparsed, terms.type_pointer) else { return None };
+) -> Result<Judged<'a>, Malformed> {
+    let text = json::text(&record.data)?;
+    let unparsed = Unparsed::new(text);
+    let mut routed = set.route(&record.stream, &unparsed, terms.type_pointer);
     if unparsed.was_unclear() {
-        return None;
+        routed = set.route(&record.stream, &json::parse(&record.data)?, terms.type_pointer);
     }
-    let (judgement, event) = pass(contract, record, now)?;
-    let domain = set.domain(&contract.domain);
-    Some(Judged { judgement, contract: Some(contract), domain, event, asked: Asked::default() })
+    match routed {
+        Routed::Contract(contract) => {
+            let judgement = by_contract(contract, text, record, now)?;
+            let domain = set.domain(&contract.domain);
+            let (contract, asked) = (Some(contract), Asked::default());
+            Ok(Judged { judgement, contract, domain, well_formed: true, asked })
+        }
+        Routed::Unknown { domain, action } => {
+            json::check(&record.data)?;
+            Ok(unknown(set, record, domain, action))
+        }
+    }
 }
 
-fn pass(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Option<(Judgement, Option<Value>)> {
-    let checked = contract.pass(&record.data)?;
-    if contract.is_schema_alone() {
-        let stamp = stamp_of(contract);
-        return Some((Judgement { verdict: Verdict::Forward, violations: Vec::new(), stamp, refuse: false }, None));
+/// The verdict on an event of a type that no contract knows.
+fn unknown<'a>(
+    set: &'a ContractSet,
+    record: &Record,
+    domain: Option<&'a Arc<Domain>>,
+    action: UnknownType,
+) -> Judged<'a> {
+    let message = "no contract on this stream knows this type of event";
+    let violation = violation("unknown_type", ViolationKind::UnknownType, message.into());
+    let mut judged = refused(set, record, true, violation);
+    judged.domain = domain;
+    judged.judgement.stamp = stamp(domain);
+    judged.judgement.refuse = action == UnknownType::Refuse;
+    if action == UnknownType::Forward {
+        judged.judgement.verdict = Verdict::Forward;
+        judged.judgement.violations[0].severity = Severity::Warning;
     }
-    let event = checked.tree();
-    Some((by_contract(contract, &event, Payload::HoldsSchema, record, now), Some(event)))
+    judged
 }
 
 /// Judges one event against a contract chosen by name, whatever its stream and type.
 pub fn judge_against(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Judgement {
-    if let Some((judgement, _)) = pass(contract, record, now) {
-        return judgement;
-    }
-    match json::parse(&record.data) {
-        Ok(event) => by_contract(contract, &event, Payload::Unknown, record, now),
-        Err(malformed) => Judgement {
+    let judged = json::text(&record.data).and_then(|text| by_contract(contract, text, record, now));
+    judged.unwrap_or_else(|malformed| {
+        let message = format!("not well-formed JSON: {malformed}");
+        Judgement {
             verdict: Verdict::Quarantine,
-            violations: vec![violation(
-                "malformed",
-                ViolationKind::Malformed,
-                format!("not well-formed JSON: {malformed}"),
-            )],
+            violations: vec![violation("malformed", ViolationKind::Malformed, message)],
             stamp: stamp_of(contract),
             refuse: false,
-        },
-    }
+        }
+    })
 }
 
-fn by_contract(contract: &Arc<Contract>, event: &Value, known: Payload, record: &Record, now: Timestamp) -> Judgement {
+fn by_contract(contract: &Contract, text: &str, record: &Record, now: Timestamp) -> Result<Judgement, Malformed> {
     let facts = RecordFacts {
         stream: &record.stream,
         partition_key: record.partition_key.as_deref(),
@@ -147,15 +134,15 @@ fn by_contract(contract: &Arc<Contract>, event: &Value, known: Payload, record: 
         arrived: record.arrived,
         size: record.data.len(),
     };
-    let (verdict, violations) = contract.judge(event, known, &facts, now);
-    Judgement { verdict, violations, stamp: stamp_of(contract), refuse: false }
+    let (verdict, violations) = contract.judge(text, &facts, now)?;
+    Ok(Judgement { verdict, violations, stamp: stamp_of(contract), refuse: false })
 }
 
-fn refused<'a>(set: &'a ContractSet, record: &Record, event: Option<Value>, violation: Violation) -> Judged<'a> {
+fn refused<'a>(set: &'a ContractSet, record: &Record, well_formed: bool, violation: Violation) -> Judged<'a> {
     let domain = set.domain_of(&record.stream);
     let judgement =
         Judgement { verdict: Verdict::Quarantine, violations: vec![violation], stamp: stamp(domain), refuse: false };
-    Judged { judgement, contract: None, domain, event, asked: Asked::of(set, &record.stream) }
+    Judged { judgement, contract: None, domain, well_formed, asked: Asked::of(set, &record.stream) }
 }
 
 fn violation(rule: &str, kind: ViolationKind, message: String) -> Violation {
@@ -198,7 +185,7 @@ impl Judged<'_> {
     /// The dead letter of a quarantined record. `id` is unique.
     pub fn dead_letter(&self, id: String, record: &Record, now: Timestamp) -> DeadLetter {
         let first = self.judgement.enforced().min_by_key(|v| Reverse(v.severity)).or(self.judgement.violations.first());
-        let body = document::build(&id, now, record, self.event.as_ref(), &self.judgement, self.privacy());
+        let body = document::build(&id, now, record, self.well_formed, &self.judgement, self.privacy());
         DeadLetter {
             id,
             body,

@@ -4,19 +4,25 @@
 //! that is left out, with the reason; the rest of the schema is not affected.
 
 mod containers;
+mod reading;
 mod scalars;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
-use super::node::{ANY, Also, NEVER, Node, NodeId, Types};
+use super::node::{ANY, Also, Keyword, NEVER, Node, NodeId, Types};
 use super::number::Exact;
+use super::told::Words;
 use super::{LeftOut, Plan};
+use crate::rule::capture::Reads;
 use crate::rule::number_types::SchemaAt;
 use crate::rule::pointer::Pointer;
+use crate::rule::schema::reason::Kind;
 use crate::rule::schema::references::References;
+use crate::rule::schema::words;
 
 /// Why a subschema is left out, to be read after "because it".
 type Reason = String;
@@ -46,33 +52,41 @@ const NOT_EXPRESSED: [&str; 6] = [
     "contentMediaType",
 ];
 
-pub(super) fn plan(references: &References<'_>, formats: bool, payload: &Pointer) -> Plan {
+pub(super) fn plan(references: Option<&References<'_>>, formats: bool, payload: &Pointer, reads: Reads) -> Plan {
     let mut compiler = Compiler {
         references,
         formats,
         nodes: vec![Node::of_types(Types::ALL), Node::of_types(Types::NONE)],
+        words: HashMap::new(),
         places: BTreeMap::new(),
         drafts: BTreeMap::new(),
         left_out: Vec::new(),
     };
+    compiler.nodes[NEVER].schema = NEVER;
+    compiler.say(NEVER, Keyword::Nothing, Kind::Nothing);
     let schema = compiler.at((String::new(), String::new()));
-    let root = payload.segments().iter().rev().fold(schema, |inner, key| compiler.envelope(key, inner));
-    Plan { nodes: compiler.nodes, root, left_out: compiler.left_out }
+    let event = payload.segments().iter().rev().fold(schema, |inner, key| compiler.envelope(key, inner));
+    let root = compiler.reading(event, &reads);
+    let Compiler { nodes, words, left_out, .. } = compiler;
+    Plan { nodes, words, root, reads, left_out }
 }
 
 struct Compiler<'a> {
-    references: &'a References<'a>,
+    /// `None` when there is no schema: anything may stand anywhere.
+    references: Option<&'a References<'a>>,
     formats: bool,
     nodes: Vec<Node>,
+    words: Words,
     places: BTreeMap<SchemaAt, NodeId>,
     /// Of each document, or why it is left out.
     drafts: BTreeMap<String, Result<Draft, Reason>>,
     left_out: Vec<LeftOut>,
 }
 
-/// One object of keywords, and where it stands.
+/// One object of keywords, where it stands, and the node it becomes.
 #[derive(Clone, Copy)]
 struct Schema<'s> {
+    id: NodeId,
     place: &'s SchemaAt,
     keywords: &'s Map<String, Value>,
     draft: Draft,
@@ -107,7 +121,8 @@ impl Compiler<'_> {
         if let Some(id) = self.places.get(&place) {
             return *id;
         }
-        match self.references.value_at(&place) {
+        let Some(references) = self.references else { return ANY };
+        match references.value_at(&place) {
             Some(Value::Bool(true)) => ANY,
             Some(Value::Bool(false)) => NEVER,
             Some(Value::Object(keywords)) => self.object_at(place, keywords),
@@ -123,9 +138,9 @@ impl Compiler<'_> {
         // Until it is built, its id already stands for it: schemas may be recursive.
         let id = self.add(Node::left_out());
         self.places.insert(place.clone(), id);
-        let built = self.draft(&place.0).and_then(|draft| self.build(Schema { place: &place, keywords, draft }));
+        let built = self.draft(&place.0).and_then(|draft| self.build(Schema { id, place: &place, keywords, draft }));
         match built {
-            Ok(Built::Node(node)) => self.nodes[id] = *node,
+            Ok(Built::Node(node)) => self.nodes[id] = Node { schema: id, ..*node },
             Ok(Built::SameAs(other)) => {
                 self.nodes[id] = Node::same_as(other);
                 self.places.insert(place, other);
@@ -141,6 +156,16 @@ impl Compiler<'_> {
         self.nodes.len() - 1
     }
 
+    /// What a keyword says when it does not hold.
+    fn say(&mut self, id: NodeId, keyword: Keyword, kind: Kind) {
+        self.words.insert((id, keyword, 0), kind);
+    }
+
+    /// The same for words that tell nothing about alternatives.
+    fn say_words(&mut self, id: NodeId, keyword: Keyword, words: impl Into<Arc<str>>) {
+        self.say(id, keyword, Kind::Said(words.into()));
+    }
+
     fn leave_out(&mut self, (document, pointer): SchemaAt, reason: Reason) {
         self.left_out.push(LeftOut { document, pointer, reason });
     }
@@ -149,8 +174,8 @@ impl Compiler<'_> {
         if let Some(draft) = self.drafts.get(name) {
             return draft.clone();
         }
-        let document = self.references.document(name);
-        let draft = document.and_then(|document| self.references.draft_of(document));
+        let document = self.references.and_then(|references| references.document(name));
+        let draft = document.and_then(|document| self.references?.draft_of(document));
         let draft = match (document, draft) {
             (Some(document), Some(draft)) if !has_identities_within(document, draft) => Ok(draft),
             (Some(_), Some(_)) => Err("is in a document with a `$id` or another `$schema` inside".to_owned()),
@@ -203,9 +228,10 @@ impl Compiler<'_> {
     fn follow(&mut self, schema: Schema<'_>, reference: &Value) -> Result<NodeId, Reason> {
         let text = reference.as_str().unwrap_or_default();
         let document = &schema.place.0;
+        let references = self.references.ok_or("stands in no document")?;
         let has_own_base =
-            self.references.document(document).is_some_and(|document| document.get(id_keyword(schema.draft)).is_some());
-        let target = self.references.follow(document, text).filter(|_| text.starts_with('#') || !has_own_base);
+            references.document(document).is_some_and(|document| document.get(id_keyword(schema.draft)).is_some());
+        let target = references.follow(document, text).filter(|_| text.starts_with('#') || !has_own_base);
         target.map(|target| self.at(target)).ok_or_else(|| "refers by an anchor or a URI, not by a pointer".to_owned())
     }
 
@@ -217,7 +243,9 @@ impl Compiler<'_> {
                 also.push(of(nodes));
             }
         }
+        self.say_words(schema.id, Keyword::Several, words::SEVERAL);
         if schema.get("not").is_some() {
+            self.say_words(schema.id, Keyword::Not, words::NOT);
             also.push(Also::Not(self.at(schema.below(&["not"]))));
         }
         if schema.get("if").is_some() {

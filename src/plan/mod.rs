@@ -5,19 +5,21 @@
 //! in one pass. No tree is built, and nothing is allocated for an event that uses no escapes or rare formats.
 //!
 //! ```text
-//! schema ──compile──▶ Plan (nodes: what may stand here, what follows from each key)
-//! bytes  ──walk─────▶ Passes │ Fails │ Malformed │ Undecided
+//! schema, reads ──compile──▶ Plan (nodes: what may stand here, what follows from each key, what rules read)
+//! bytes         ──walk─────▶ Passes │ Fails, with every reason │ Malformed │ Undecided, and the values rules read
 //! ```
 //!
 //! The plan never guesses. What it does not express, or could only answer by rounding (numbers beyond 15 digits, comparing
-//! whole objects), makes it say [`Undecided`](Outcome::Undecided), and the `jsonschema` crate decides instead; the crate also
-//! words all reasons. Where the plan answers, both must agree: `tests/plan` compares them on mutated events.
+//! whole objects), makes it say [`Undecided`](Outcome::Undecided), and the `jsonschema` crate decides instead. Where the
+//! plan answers, both must agree, in verdict and in words: `tests/plan` compares them on mutated events.
 //!
 //! * `compile`: schema documents to nodes; [`Plan::left_out`] says what could not be expressed and why.
 //! * `node`: the compiled form.
-//! * `walk`: the pass itself; `object` and `array` are its loops.
+//! * `walk`: the pass itself; `object` and `array` are its loops, `alternatives` what applies to one value together.
 //! * `number`, `text`, `pattern`, `format`: what can be said of a scalar.
+//! * `told`: what does not hold, put into words at the end.
 
+mod alternatives;
 mod array;
 mod compile;
 mod format;
@@ -26,6 +28,7 @@ mod number;
 mod object;
 mod pattern;
 mod text;
+mod told;
 mod walk;
 
 use std::cell::RefCell;
@@ -34,16 +37,22 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use self::node::{Node, NodeId};
+use self::told::Words;
 use self::walk::{Scratch, Stop, Walker};
 use crate::decode::json::Checked;
+use crate::rule::Finding;
+use crate::rule::capture::{Captures, Reads};
 use crate::rule::pointer::Pointer;
+use crate::rule::schema::reason;
 use crate::rule::schema::references::References;
 
 /// A schema compiled for the single pass. Immutable, shared by all threads.
 #[derive(Debug)]
 pub struct Plan {
     nodes: Vec<Node>,
+    words: Words,
     root: NodeId,
+    reads: Reads,
     left_out: Vec<LeftOut>,
 }
 
@@ -58,13 +67,14 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// What the plan says of some bytes.
-#[derive(Debug, PartialEq, Eq)]
+/// What the plan says of a text.
+#[derive(Debug, PartialEq)]
 pub enum Outcome<'e> {
     /// Well-formed, and the schema holds.
     Passes(Checked<'e>),
-    /// The schema does not hold, or the bytes are malformed further on.
-    Fails,
+    /// Well-formed, and the schema does not hold, for these reasons: at least one, in the order of their pointers, which are
+    /// into the event.
+    Fails(Checked<'e>, Vec<Finding>),
     Malformed,
     /// Only the long way can tell.
     Undecided,
@@ -78,27 +88,41 @@ thread_local! {
 impl Plan {
     /// Compiles the schema document at `path`, as [`Schema::compile`](crate::rule::schema::Schema::compile) takes it. The
     /// schema must be one that function takes. It is that of the value at `payload` in the events to judge; the rest of an
-    /// event may be anything.
+    /// event may be anything, and so may all of it when there is nothing at `payload`. `reads` is what rules read of an
+    /// event.
     pub fn compile(
         document: &Value,
         path: &str,
         others: &BTreeMap<String, Value>,
         formats: bool,
         payload: &Pointer,
+        reads: Reads,
     ) -> Self {
-        compile::plan(&References::new(path, document, others), formats, payload)
+        compile::plan(Some(&References::new(path, document, others)), formats, payload, reads)
     }
 
-    /// Judges the bytes of one event.
-    pub fn judge<'e>(&self, bytes: &'e [u8]) -> Outcome<'e> {
-        let Ok(text) = crate::decode::json::scan::utf8(bytes) else { return Outcome::Malformed };
-        let stop = SCRATCH.with_borrow_mut(|scratch| Walker::new(&self.nodes, text, scratch).event(self.root));
-        match stop {
-            Ok(checked) => Outcome::Passes(checked),
-            Err(Stop::Fails) => Outcome::Fails,
-            Err(Stop::Malformed) => Outcome::Malformed,
-            Err(Stop::Undecided) => Outcome::Undecided,
-        }
+    /// A plan for events that no schema describes: well-formedness, and what rules read.
+    pub fn without_schema(reads: Reads) -> Self {
+        compile::plan(None, false, &Pointer::root(), reads)
+    }
+
+    /// Judges the text of one event, and fills `captures` with what rules read of it, unless the text is malformed or the
+    /// outcome undecided. At most `limit` reasons are given.
+    pub fn judge<'e>(&self, text: &'e str, captures: &mut Captures, limit: usize) -> Outcome<'e> {
+        captures.begin(&self.reads);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let walked = Walker::new(&self.nodes, text, scratch, captures).event(self.root);
+            let told = &scratch.buffers.told;
+            match walked {
+                Ok(checked) if told.is_empty() => Outcome::Passes(checked),
+                Ok(checked) => {
+                    let reasons = told::reasons(told, &self.words, text);
+                    Outcome::Fails(checked, reason::findings(reasons, "", limit))
+                }
+                Err(Stop::Malformed) => Outcome::Malformed,
+                Err(Stop::Undecided | Stop::Fails) => Outcome::Undecided,
+            }
+        })
     }
 
     /// What the plan does not express, for the author of the schema.
@@ -108,6 +132,6 @@ impl Plan {
 
     /// Whether no event can pass by the plan alone, so that asking it is wasted.
     pub fn is_pointless(&self) -> bool {
-        self.nodes[self.root].is_left_out()
+        self.nodes[self.root].left_out
     }
 }

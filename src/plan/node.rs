@@ -1,9 +1,12 @@
 //! The compiled form of a schema: a table of nodes that refer to each other by index, so that recursion costs nothing.
 
+use std::sync::Arc;
+
 use super::format::Format;
 use super::number::Exact;
 use super::object::Object;
 use super::pattern::Pattern;
+use crate::rule::capture::{FrameId, Slot};
 
 /// An index into the plan's nodes.
 pub(super) type NodeId = usize;
@@ -55,36 +58,47 @@ impl Types {
 }
 
 /// What may stand at one place of an event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Node {
+    /// The types that `type` allows, and the values.
     pub(super) types: Types,
+    /// The types that `type` allows.
+    pub(super) declared: Types,
     /// Draft 4: an integer is written without a fraction.
     pub(super) integers_as_written: bool,
-    pub(super) strings: Option<Box<Strings>>,
-    pub(super) numbers: Option<Box<Numbers>>,
-    pub(super) values: Option<Box<Values>>,
-    pub(super) object: Option<Box<Object>>,
-    pub(super) array: Option<Box<Array>>,
+    pub(super) strings: Option<Arc<Strings>>,
+    pub(super) numbers: Option<Arc<Numbers>>,
+    pub(super) values: Option<Arc<Values>>,
+    pub(super) object: Option<Arc<Object>>,
+    pub(super) array: Option<Arc<Array>>,
     /// Schemas that apply to the same value.
-    pub(super) also: Box<[Also]>,
+    pub(super) also: Arc<[Also]>,
     /// Whether nothing but `also` can fail.
     pub(super) is_bare: bool,
-    left_out: bool,
+    /// Where rules read the value from.
+    pub(super) slot: Option<Slot>,
+    /// Stands for what the plan does not express.
+    pub(super) left_out: bool,
+    /// The node whose keywords these are: another than itself where the same schema is read from at several places.
+    pub(super) schema: NodeId,
 }
 
 impl Node {
     pub(super) fn of_types(types: Types) -> Self {
         Self {
             types,
+            declared: types,
             integers_as_written: false,
             strings: None,
             numbers: None,
             values: None,
             object: None,
             array: None,
-            also: Box::default(),
+            also: Arc::default(),
             is_bare: false,
+            slot: None,
             left_out: false,
+            schema: ANY,
         }
     }
 
@@ -93,13 +107,9 @@ impl Node {
         Self { left_out: true, ..Self::of_types(Types::ALL) }
     }
 
-    pub(super) fn is_left_out(&self) -> bool {
-        self.left_out
-    }
-
     /// A place whose value another node describes.
     pub(super) fn same_as(node: NodeId) -> Self {
-        Self { is_bare: true, also: Box::new([Also::All(Box::new([node]))]), ..Self::of_types(Types::ALL) }
+        Self { is_bare: true, also: Arc::new([Also::All(Box::new([node]))]), ..Self::of_types(Types::ALL) }
     }
 }
 
@@ -132,22 +142,80 @@ pub(super) struct Values {
     pub(super) false_: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Array {
     /// Of the first elements, one each.
     pub(super) prefix: Box<[NodeId]>,
     pub(super) rest: NodeId,
+    /// Until draft 2019-09, elements that `additionalItems: false` does not allow are one reason.
+    pub(super) rest_is_told_once: bool,
     pub(super) shortest: u64,
     pub(super) longest: u64,
     pub(super) unique: bool,
     pub(super) contains: Option<Contains>,
+    /// Where rules read the elements from: the array's slot, and the frame with a row for each.
+    pub(super) rows: Option<(Slot, FrameId)>,
 }
 
-#[derive(Debug)]
+impl Array {
+    /// Elements of any kind and number.
+    pub(super) fn of_any() -> Self {
+        Self {
+            prefix: Box::default(),
+            rest: ANY,
+            rest_is_told_once: false,
+            shortest: 0,
+            longest: u64::MAX,
+            unique: false,
+            contains: None,
+            rows: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Contains {
     pub(super) node: NodeId,
     pub(super) least: u64,
     pub(super) most: u64,
+}
+
+/// A keyword that can fail, as far as it is told apart in reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Keyword {
+    Type,
+    /// `enum` or `const`.
+    Choice,
+    /// The schema `false`.
+    Nothing,
+    MinLength,
+    MaxLength,
+    Pattern,
+    Format,
+    Minimum,
+    Maximum,
+    ExclusiveMinimum,
+    ExclusiveMaximum,
+    MultipleOf,
+    MinItems,
+    MaxItems,
+    /// More elements than `prefixItems` allows.
+    MoreItems,
+    UniqueItems,
+    Contains,
+    MinProperties,
+    MaxProperties,
+    /// A property that is missing, by its index.
+    Required,
+    /// A property that is not allowed, by where its key stands.
+    Unexpected,
+    /// What is wrong with a property's name.
+    Name,
+    AnyOf,
+    OneOf,
+    /// `oneOf`, of which several match.
+    Several,
+    Not,
 }
 
 /// A schema, or several, that apply to the same value as the node.

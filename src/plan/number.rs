@@ -5,7 +5,8 @@
 
 use std::cmp::Ordering;
 
-const INTEGER_DIGITS_MAX: usize = 18;
+use crate::decode::json::scan::INTEGER_DIGITS_MAX;
+
 const DECIMAL_DIGITS_MAX: usize = 15;
 
 /// `units / 10^scale`, with the smallest scale that says it.
@@ -32,6 +33,11 @@ impl Exact {
         let fraction = fraction.trim_end_matches('0');
         let units = unsigned(fraction.as_bytes(), unsigned(whole.as_bytes(), 0)?)?;
         Some(Self { units: signed(units), scale: fraction.len() as u8 })
+    }
+
+    /// Of at most 18 digits.
+    pub(super) fn integer(units: i64) -> Self {
+        Self { units, scale: 0 }
     }
 
     pub(super) fn is_integer(self) -> bool {

@@ -5,31 +5,55 @@
 //! small hash table. Declared keys are told apart, and found missing or twice, by their bit in a set; only undeclared keys
 //! are remembered and compared.
 
-use super::node::NodeId;
+use std::sync::Arc;
+
+use super::node::{ANY, Keyword, NEVER, Node, NodeId};
 use super::pattern::Pattern;
-use super::walk::{Stop, Walker, holds};
+use super::walk::{Step, Stop, Walker};
 use crate::decode::json::scan::Mark;
 use crate::decode::json::strings::Key;
 
 /// The most properties an object of a plan declares, required ones among them.
 pub(super) const PROPERTIES_MAX: usize = 256;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Object {
     pub(super) properties: Properties,
     pub(super) required: KeySet,
     /// For keys that are not declared; each pattern that matches applies.
-    pub(super) patterns: Box<[(Pattern, NodeId)]>,
+    pub(super) patterns: Arc<[(Pattern, NodeId)]>,
     /// For keys that nothing else speaks of.
     pub(super) additional: NodeId,
+    /// `additionalProperties: false` and nothing else, so that one reason stands for all properties there are.
+    pub(super) is_closed: bool,
+    /// `propertyNames: false`, the same.
+    pub(super) is_nameless: bool,
     pub(super) names: Option<NodeId>,
     pub(super) fewest: u64,
     pub(super) most: u64,
     pub(super) dependents: Box<[Dependent]>,
 }
 
+impl Object {
+    /// Any properties.
+    pub(super) fn of_any() -> Self {
+        Self {
+            properties: Properties::new(Vec::new()),
+            required: KeySet::default(),
+            patterns: Arc::default(),
+            additional: ANY,
+            is_closed: false,
+            is_nameless: false,
+            names: None,
+            fewest: 0,
+            most: u64::MAX,
+            dependents: Box::default(),
+        }
+    }
+}
+
 /// What follows from the presence of a property.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Dependent {
     pub(super) property: usize,
     pub(super) required: KeySet,
@@ -53,19 +77,27 @@ impl KeySet {
     fn has_all(&self, of: &Self) -> bool {
         self.0.iter().zip(of.0).all(|(seen, wanted)| seen & wanted == wanted)
     }
+
+    /// Those of `of` that are not in this set.
+    fn missing(&self, of: &Self) -> impl Iterator<Item = usize> + use<> {
+        let (seen, of) = (*self, *of);
+        (0..PROPERTIES_MAX).filter(move |property| of.has(*property) && !seen.has(*property))
+    }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Property {
     /// The key's bytes as they are written without escapes, with the closing quote; empty for a key that needs escapes.
     quoted: Box<[u8]>,
     /// The first eight of `quoted`, and which bits of them count.
     head: u64,
     head_mask: u64,
-    key: Box<str>,
-    node: NodeId,
+    pub(super) key: Box<str>,
+    pub(super) node: NodeId,
     /// Of the patterns that match the key.
-    also: Box<[NodeId]>,
+    pub(super) also: Box<[NodeId]>,
+    /// Named elsewhere in the schema, but not allowed.
+    pub(super) is_unexpected: bool,
 }
 
 impl Property {
@@ -76,7 +108,12 @@ impl Property {
         let length = quoted.len().min(8);
         head[..length].copy_from_slice(&quoted[..length]);
         let head_mask = if length == 8 { u64::MAX } else { (1 << (8 * length)) - 1 };
-        Self { quoted, head: u64::from_le_bytes(head), head_mask, key: key.into(), node, also }
+        Self { quoted, head: u64::from_le_bytes(head), head_mask, key: key.into(), node, also, is_unexpected: false }
+    }
+
+    /// Named in the schema, but not allowed: its value may be anything.
+    pub(super) fn unexpected(key: &str) -> Self {
+        Self { is_unexpected: true, ..Self::new(key, ANY, Box::default()) }
     }
 
     /// Whether the text goes on with this key and its closing quote.
@@ -92,9 +129,9 @@ impl Property {
 }
 
 /// The declared properties, and a hash table of them with open addressing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Properties {
-    all: Box<[Property]>,
+    pub(super) all: Box<[Property]>,
     /// Indices into `all`, or [`VACANT`]; the length is a power of two, at least half of it vacant.
     table: Box<[u16]>,
 }
@@ -136,19 +173,18 @@ fn hash(key: &[u8]) -> usize {
 }
 
 impl<'s> Walker<'_, 's> {
-    pub(super) fn object(&mut self, object: &'s Object) -> Result<(), Stop> {
+    pub(super) fn object(&mut self, node: &'s Node, object: &'s Object) -> Result<(), Stop> {
         let start = self.scan.mark();
+        let depth = self.scan.depth();
         let (mut seen, mut count, mut predicted) = (KeySet::default(), 0_u64, 0);
         let mut more = self.scan.enter_object()?;
         while more {
             count += 1;
             let key_start = self.scan.mark();
+            self.buffers.path.0[depth] = Step::key_at(key_start.at());
             let key = self.key(&object.properties, predicted)?;
             if let Some(names) = object.names {
-                let key_end = self.scan.mark();
-                self.scan.return_to(key_start);
-                self.walk(names)?;
-                self.scan.return_to(key_end);
+                self.name(node, names, key_start)?;
             }
             self.scan.colon()?;
             match key {
@@ -158,18 +194,34 @@ impl<'s> Walker<'_, 's> {
                     }
                     seen.insert(index);
                     predicted = index + 1;
-                    let property = &object.properties.all[index];
-                    self.walk_all(property.node, &property.also)?;
+                    self.declared(node, &object.properties.all[index], key_start)?;
                 }
                 Met::Undeclared(key) => {
                     self.scan.remember(key);
-                    self.undeclared(object, key)?;
+                    self.undeclared(node, object, key)?;
                 }
             }
             more = self.scan.next_member()?;
         }
-        holds(seen.has_all(&object.required) && (object.fewest..=object.most).contains(&count))?;
-        self.dependents(object, &seen, start)
+        self.object_as_a_whole(node, object, count, &seen, start)
+    }
+
+    fn object_as_a_whole(
+        &mut self,
+        node: &'s Node,
+        object: &'s Object,
+        count: u64,
+        seen: &KeySet,
+        start: Mark,
+    ) -> Result<(), Stop> {
+        if !seen.has_all(&object.required) {
+            seen.missing(&object.required).try_for_each(|property| self.lacks(node, property))?;
+        }
+        self.require(count >= object.fewest, node, Keyword::MinProperties)?;
+        self.require(count <= object.most, node, Keyword::MaxProperties)?;
+        let is_empty = object.is_closed || object.is_nameless;
+        self.require(!is_empty || count == 0, node, Keyword::Nothing)?;
+        if object.dependents.is_empty() { Ok(()) } else { self.dependents(node, object, seen, start) }
     }
 
     fn key(&mut self, properties: &Properties, predicted: usize) -> Result<Met, Stop> {
@@ -185,34 +237,58 @@ impl<'s> Walker<'_, 's> {
         Ok(found.map_or(Met::Undeclared(key), Met::Declared))
     }
 
+    fn declared(&mut self, node: &'s Node, property: &'s Property, key: Mark) -> Result<(), Stop> {
+        if property.is_unexpected {
+            self.unexpected(node, key.at())?;
+        }
+        if property.also.is_empty() {
+            return self.walk(property.node);
+        }
+        let start = self.scan.mark();
+        self.walk(property.node)?;
+        for also in &property.also {
+            self.scan.return_to(start);
+            self.walk(*also)?;
+        }
+        Ok(())
+    }
+
     /// The value of a key that is not declared: every pattern that matches applies, else what is said of additional ones.
-    fn undeclared(&mut self, object: &'s Object, key: Key) -> Result<(), Stop> {
+    fn undeclared(&mut self, node: &'s Node, object: &'s Object, key: Key) -> Result<(), Stop> {
         let start = self.scan.mark();
         let mut spoken_of = false;
-        for (pattern, node) in &object.patterns {
+        for (pattern, node) in object.patterns.iter() {
             if pattern.matches(self.content(key)?) {
                 self.scan.return_to(start);
                 self.walk(*node)?;
                 spoken_of = true;
             }
         }
-        if spoken_of { Ok(()) } else { self.walk(object.additional) }
-    }
-
-    fn walk_all(&mut self, node: NodeId, also: &[NodeId]) -> Result<(), Stop> {
-        let start = self.scan.mark();
-        self.walk(node)?;
-        for node in also {
-            self.scan.return_to(start);
-            self.walk(*node)?;
+        if spoken_of {
+            return Ok(());
         }
-        Ok(())
+        if object.additional != NEVER {
+            return self.walk(object.additional);
+        }
+        if !object.is_closed {
+            self.unexpected(node, key.start - 1)?;
+        }
+        Ok(self.scan.skip()?)
     }
 
-    fn dependents(&mut self, object: &'s Object, seen: &KeySet, start: Mark) -> Result<(), Stop> {
+    /// Judges a key's own text, and returns to its end.
+    fn name(&mut self, node: &'s Node, names: NodeId, key: Mark) -> Result<(), Stop> {
+        let end = self.scan.mark();
+        self.scan.return_to(key);
+        let told = self.told_of(names)?;
+        self.scan.return_to(end);
+        told.into_iter().try_for_each(|told| self.misnamed(node, told))
+    }
+
+    fn dependents(&mut self, node: &'s Node, object: &'s Object, seen: &KeySet, start: Mark) -> Result<(), Stop> {
         let end = self.scan.mark();
         for dependent in object.dependents.iter().filter(|dependent| seen.has(dependent.property)) {
-            holds(seen.has_all(&dependent.required))?;
+            seen.missing(&dependent.required).try_for_each(|property| self.lacks(node, property))?;
             if let Some(node) = dependent.node {
                 self.scan.return_to(start);
                 self.walk(node)?;

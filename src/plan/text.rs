@@ -1,20 +1,26 @@
 //! Strings: their length, `pattern`, `format`, and whether they are among the values allowed.
 
-use super::node::{Node, Strings, Types, Values};
-use super::walk::{Stop, Walker, holds};
+use super::node::{Keyword, Node, Strings, Types, Values};
+use super::walk::{Stop, Walker};
 
 impl<'s> Walker<'_, 's> {
     pub(super) fn string(&mut self, node: &'s Node) -> Result<(), Stop> {
         let string = self.scan.key()?;
-        holds(node.types.has(Types::STRING))?;
+        self.escaped = string.escaped;
+        if !node.types.has(Types::STRING) {
+            self.mistyped(node, Types::STRING)?;
+        }
         if node.strings.is_none() && node.values.is_none() {
             return Ok(());
         }
         let content = self.content(string)?;
-        holds(
-            node.values.as_ref().is_none_or(|values| values.has(content))
-                && node.strings.as_ref().is_none_or(|strings| strings.hold(content)),
-        )
+        let listed = node.values.as_ref().is_none_or(|values| values.has(content));
+        let broken = node.strings.as_ref().map_or([None; 4], |strings| strings.broken_by(content));
+        // A value of no type that the values have is told by `mistyped`.
+        if !listed && node.types.has(Types::STRING) {
+            self.fails(node, Keyword::Choice)?;
+        }
+        broken.into_iter().flatten().try_for_each(|keyword| self.fails(node, keyword))
     }
 }
 
@@ -25,17 +31,23 @@ impl Values {
 }
 
 impl Strings {
-    fn hold(&self, content: &str) -> bool {
-        self.has_length(content)
-            && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(content))
-            && self.format.as_ref().is_none_or(|format| format.holds(content))
+    /// The keywords that do not hold.
+    #[inline]
+    fn broken_by(&self, content: &str) -> [Option<Keyword>; 4] {
+        let (short, long) = self.is_too_short_or_long(content);
+        [
+            short.then_some(Keyword::MinLength),
+            long.then_some(Keyword::MaxLength),
+            self.pattern.as_ref().is_some_and(|pattern| !pattern.matches(content)).then_some(Keyword::Pattern),
+            self.format.as_ref().is_some_and(|format| !format.holds(content)).then_some(Keyword::Format),
+        ]
     }
 
-    fn has_length(&self, content: &str) -> bool {
+    fn is_too_short_or_long(&self, content: &str) -> (bool, bool) {
         if self.shortest == 0 && self.longest >= content.len() as u64 {
-            return true;
+            return (false, false);
         }
         let length = content.chars().count() as u64;
-        (self.shortest..=self.longest).contains(&length)
+        (length < self.shortest, length > self.longest)
     }
 }

@@ -1,10 +1,15 @@
 //! The pass: the bytes and the nodes, walked together.
+//!
+//! What does not hold is told and the walk goes on, so that one pass finds every reason, and whatever rules read besides.
+//! Only where alternatives are tried does the first thing that fails end the attempt.
 
-use super::node::{ANY, Also, Node, NodeId, Types};
+use super::node::{ANY, Keyword, Node, NodeId, Types};
 use super::number::Exact;
-use crate::decode::json::scan::{Mark, Scanner, Stacks};
+use super::told::Told;
+use crate::decode::json::scan::{Scanner, Stacks};
 use crate::decode::json::strings::{Key, escaped_char};
-use crate::decode::json::{Checked, Malformed};
+use crate::decode::json::{Checked, DEPTH_MAX, Malformed};
+use crate::rule::capture::{Captures, Row};
 
 /// How many nodes may be walked for each byte of an event. A schema that applies to one value again and again (`anyOf` in a
 /// recursive schema) could take exponential time; the `jsonschema` crate remembers what it has judged.
@@ -21,6 +26,7 @@ const UNESCAPED_KEPT_MAX: usize = 64 * 1024;
 /// Why a walk ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
+    /// Of an attempt: the schema does not hold.
     Fails,
     Malformed,
     Undecided,
@@ -45,27 +51,77 @@ pub(super) struct Buffers {
     pub(super) unescaped: String,
     /// Where the elements of arrays stand that must be unique; the innermost array's last.
     pub(super) elements: Vec<(usize, usize)>,
+    /// The way to where the walk stands.
+    pub(super) path: Path,
+    /// What does not hold.
+    pub(super) told: Vec<Told>,
 }
 
+/// One step for each open array or object, outermost first.
+pub(super) struct Path(pub(super) [Step; DEPTH_MAX]);
+
+impl Default for Path {
+    fn default() -> Self {
+        Self([Step(0); DEPTH_MAX])
+    }
+}
+
+/// Into an object, by where the key's quote stands; or into an array, by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step(u32);
+
+impl Step {
+    const ELEMENT: u32 = 1 << 31;
+
+    pub(super) fn key_at(offset: usize) -> Self {
+        Self(offset as u32)
+    }
+
+    pub(super) fn element(index: usize) -> Self {
+        Self(index as u32 | Self::ELEMENT)
+    }
+
+    /// The index, or else the offset of the key.
+    pub(super) fn read(self) -> Result<usize, usize> {
+        let value = (self.0 & !Self::ELEMENT) as usize;
+        if self.0 & Self::ELEMENT == 0 { Err(value) } else { Ok(value) }
+    }
+}
+
+/// The longest text whose offsets and indices a [`Step`] holds, in bytes.
+pub(super) const TEXT_MAX: usize = Step::ELEMENT as usize - 1;
+
 pub(super) struct Walker<'e, 's> {
-    nodes: &'s [Node],
+    pub(super) nodes: &'s [Node],
     pub(super) scan: Scanner<'e, 's>,
     pub(super) buffers: &'s mut Buffers,
+    pub(super) captures: &'s mut Captures,
+    /// The row of the innermost frame the walk is in.
+    pub(super) row: Row,
+    /// How many attempts the walk is in.
+    pub(super) attempts: usize,
+    /// Whether the last string had escapes.
+    pub(super) escaped: bool,
     walks_left: usize,
-    nesting: usize,
+    pub(super) nesting: usize,
 }
 
 impl<'e, 's> Walker<'e, 's> {
-    pub(super) fn new(nodes: &'s [Node], text: &'e str, scratch: &'s mut Scratch) -> Self {
-        let Buffers { unescaped, elements } = &mut scratch.buffers;
+    pub(super) fn new(nodes: &'s [Node], text: &'e str, scratch: &'s mut Scratch, captures: &'s mut Captures) -> Self {
+        let Buffers { unescaped, elements, told, .. } = &mut scratch.buffers;
         elements.clear();
         elements.shrink_to(ELEMENTS_KEPT_MAX);
         unescaped.clear();
         unescaped.shrink_to(UNESCAPED_KEPT_MAX);
+        told.clear();
         Self {
             nodes,
             scan: Scanner::new(text, &mut scratch.stacks),
             buffers: &mut scratch.buffers,
+            captures,
+            row: Row::EVENT,
+            attempts: 0,
+            escaped: false,
             walks_left: text.len().saturating_mul(WALKS_PER_BYTE),
             nesting: 0,
         }
@@ -73,6 +129,9 @@ impl<'e, 's> Walker<'e, 's> {
 
     /// The whole text, whose value is the root's.
     pub(super) fn event(mut self, root: NodeId) -> Result<Checked<'e>, Stop> {
+        if self.scan.text.len() > TEXT_MAX {
+            return Err(Stop::Undecided);
+        }
         self.scan.begin()?;
         self.walk(root)?;
         Ok(self.scan.end()?)
@@ -84,171 +143,123 @@ impl<'e, 's> Walker<'e, 's> {
             return Ok(self.scan.skip()?);
         }
         let node = &self.nodes[id];
-        if node.is_left_out() || self.walks_left == 0 || self.nesting == NESTING_MAX {
+        if node.left_out || self.walks_left == 0 || self.nesting == NESTING_MAX {
             return Err(Stop::Undecided);
         }
         self.walks_left -= 1;
         self.nesting += 1;
+        let start = self.scan.at;
         if node.also.is_empty() {
             self.value(node)?;
         } else {
             self.value_and_also(node)?;
         }
+        if let Some(slot) = node.slot {
+            self.captures.keep(self.row, slot, start..self.scan.at, self.escaped);
+        }
         self.nesting -= 1;
         Ok(())
     }
 
-    fn value(&mut self, node: &'s Node) -> Result<(), Stop> {
+    pub(super) fn value(&mut self, node: &'s Node) -> Result<(), Stop> {
         match self.scan.peek() {
             Some(b'"') => self.string(node),
             Some(b'{') => {
                 self.container(node, Types::OBJECT)?;
                 match &node.object {
-                    Some(object) => self.object(object),
+                    Some(object) => self.object(node, object),
                     None => Ok(self.scan.skip()?),
                 }
             }
             Some(b'[') => {
                 self.container(node, Types::ARRAY)?;
                 match &node.array {
-                    Some(array) => self.array(array),
+                    Some(array) => self.array(node, array),
                     None => Ok(self.scan.skip()?),
                 }
             }
-            Some(first @ (b't' | b'f' | b'n')) => {
-                self.scan.literal()?;
-                let allowed = node.values.as_ref().is_none_or(|values| match first {
-                    b't' => values.true_,
-                    b'f' => values.false_,
-                    _ => true,
-                });
-                holds(allowed && node.types.has(Types::beginning_with(first)))
-            }
             Some(b'-' | b'0'..=b'9') => self.number(node),
+            Some(first @ (b't' | b'f' | b'n')) => self.literal(node, first),
             // No value begins here; the scanner says what is wrong.
             _ => Ok(self.scan.skip()?),
         }
     }
 
-    fn container(&self, node: &Node, kind: Types) -> Result<(), Stop> {
-        holds(node.types.has(kind))?;
-        if node.values.is_some() { Err(Stop::Undecided) } else { Ok(()) }
+    fn container(&mut self, node: &'s Node, kind: Types) -> Result<(), Stop> {
+        if node.types.has(kind) {
+            return if node.values.is_some() { Err(Stop::Undecided) } else { Ok(()) };
+        }
+        self.mistyped(node, kind)
     }
 
-    fn number(&mut self, node: &Node) -> Result<(), Stop> {
-        let start = self.scan.at;
-        self.scan.number()?;
-        let text = &self.scan.text[start..self.scan.at];
-        let Node { types, numbers, values, .. } = node;
-        holds(types.has(Types::INTEGER))?;
-        if !types.has(Types::NUMBER) && text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
-            holds(!node.integers_as_written)?;
-            holds(Exact::parse(text).ok_or(Stop::Undecided)?.is_integer())?;
+    /// A value of this type, which the node does not take.
+    pub(super) fn mistyped(&mut self, node: &'s Node, kind: Types) -> Result<(), Stop> {
+        if !node.declared.has(kind) {
+            self.fails(node, if node.declared == Types::NONE { Keyword::Nothing } else { Keyword::Type })?;
         }
-        if numbers.is_none() && values.is_none() {
+        if node.values.is_some() { self.fails(node, Keyword::Choice) } else { Ok(()) }
+    }
+
+    fn literal(&mut self, node: &'s Node, first: u8) -> Result<(), Stop> {
+        self.scan.literal()?;
+        let kind = Types::beginning_with(first);
+        if !node.types.has(kind) {
+            return self.mistyped(node, kind);
+        }
+        let allowed = node.values.as_ref().is_none_or(|values| match first {
+            b't' => values.true_,
+            b'f' => values.false_,
+            _ => true,
+        });
+        self.require(allowed, node, Keyword::Choice)
+    }
+
+    fn number(&mut self, node: &'s Node) -> Result<(), Stop> {
+        let start = self.scan.at;
+        let integer = self.scan.number()?;
+        let Node { types, numbers, values, .. } = node;
+        if numbers.is_none()
+            && values.is_none()
+            && (types.has(Types::NUMBER) || integer.is_some() && types.has(Types::INTEGER))
+        {
             return Ok(());
         }
-        let number = Exact::parse(text).ok_or(Stop::Undecided)?;
-        holds(values.as_ref().is_none_or(|values| values.numbers.contains(&number)))?;
+        let text = &self.scan.text[start..self.scan.at];
+        let number = integer.map_or_else(|| Exact::parse(text), |integer| Some(Exact::integer(integer)));
+        self.has_numeric_type(node, text, number)?;
+        if let Some(values) = values {
+            let listed = match values.numbers.is_empty() {
+                true => false,
+                false => values.numbers.contains(&number.ok_or(Stop::Undecided)?),
+            };
+            self.require(listed, node, Keyword::Choice)?;
+        }
         let Some(numbers) = numbers else { return Ok(()) };
-        holds(
-            numbers.minimum.is_none_or(|minimum| number >= minimum)
-                && numbers.maximum.is_none_or(|maximum| number <= maximum)
-                && numbers.above.is_none_or(|bound| number > bound)
-                && numbers.below.is_none_or(|bound| number < bound)
-                && numbers.multiple_of.is_none_or(|divisor| number.is_multiple_of(divisor)),
-        )
+        let number = number.ok_or(Stop::Undecided)?;
+        let (at_least, at_most) = (numbers.minimum, numbers.maximum);
+        self.require(at_least.is_none_or(|bound| number >= bound), node, Keyword::Minimum)?;
+        self.require(at_most.is_none_or(|bound| number <= bound), node, Keyword::Maximum)?;
+        self.require(numbers.above.is_none_or(|bound| number > bound), node, Keyword::ExclusiveMinimum)?;
+        self.require(numbers.below.is_none_or(|bound| number < bound), node, Keyword::ExclusiveMaximum)?;
+        let divides = numbers.multiple_of.is_none_or(|divisor| number.is_multiple_of(divisor));
+        self.require(divides, node, Keyword::MultipleOf)
     }
 
-    fn value_and_also(&mut self, node: &'s Node) -> Result<(), Stop> {
-        let start = self.scan.mark();
-        let mut end = None;
-        if !node.is_bare {
-            self.value(node)?;
-            end = Some(self.scan.mark());
+    fn has_numeric_type(&mut self, node: &'s Node, text: &str, number: Option<Exact>) -> Result<(), Stop> {
+        let declared = node.declared;
+        let is_whole = || match text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+            false => Ok(true),
+            true if node.integers_as_written => Ok(false),
+            true => number.map(Exact::is_integer).ok_or(Stop::Undecided),
+        };
+        if declared.has(Types::NUMBER) || declared.has(Types::INTEGER) && is_whole()? {
+            return Ok(());
         }
-        for also in &node.also {
-            self.scan.return_to(start);
-            if self.applies(also)? {
-                end = Some(self.scan.mark());
-            }
-        }
-        match end {
-            Some(end) => self.scan.return_to(end),
-            None => {
-                self.scan.return_to(start);
-                self.scan.skip()?;
-            }
-        }
-        Ok(())
+        self.fails(node, if declared == Types::NONE { Keyword::Nothing } else { Keyword::Type })
     }
 
-    /// Whether it holds; true when the value was read to its end in saying so.
-    fn applies(&mut self, also: &'s Also) -> Result<bool, Stop> {
-        let start = self.scan.mark();
-        match also {
-            Also::All(nodes) => {
-                for node in nodes {
-                    self.scan.return_to(start);
-                    self.walk(*node)?;
-                }
-                Ok(true)
-            }
-            Also::Any(nodes) => self.any(nodes, start).map(|()| true),
-            Also::One(nodes) => self.one(nodes, start).map(|()| true),
-            Also::Not(node) => holds(!self.attempt(*node)?).map(|()| false),
-            Also::If { condition, then, otherwise } => {
-                let branch = if self.attempt(*condition)? { *then } else { *otherwise };
-                self.scan.return_to(start);
-                self.walk(branch).map(|()| true)
-            }
-        }
-    }
-
-    fn any(&mut self, nodes: &[NodeId], start: Mark) -> Result<(), Stop> {
-        let mut undecided = false;
-        for node in nodes {
-            self.scan.return_to(start);
-            match self.attempt(*node) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(Stop::Undecided) => undecided = true,
-                Err(stop) => return Err(stop),
-            }
-        }
-        Err(if undecided { Stop::Undecided } else { Stop::Fails })
-    }
-
-    fn one(&mut self, nodes: &[NodeId], start: Mark) -> Result<(), Stop> {
-        let mut end = None;
-        for node in nodes {
-            self.scan.return_to(start);
-            if self.attempt(*node)? {
-                holds(end.is_none())?;
-                end = Some(self.scan.mark());
-            }
-        }
-        self.scan.return_to(end.ok_or(Stop::Fails)?);
-        Ok(())
-    }
-
-    /// Walks, and says whether the schema holds. When it does not, the scanner stands anywhere in the value.
-    pub(super) fn attempt(&mut self, id: NodeId) -> Result<bool, Stop> {
-        // Most alternatives differ by type already.
-        let first = self.scan.peek().unwrap_or_default();
-        if self.nodes[id].types.and(Types::beginning_with(first)) == Types::NONE && !self.nodes[id].is_left_out() {
-            return Ok(false);
-        }
-        let (start, nesting, elements) = (self.scan.mark(), self.nesting, self.buffers.elements.len());
-        match self.walk(id) {
-            Ok(()) => Ok(true),
-            Err(stop) => {
-                self.scan.return_to(start);
-                self.nesting = nesting;
-                self.buffers.elements.truncate(elements);
-                if stop == Stop::Fails { Ok(false) } else { Err(stop) }
-            }
-        }
+    pub(super) fn require(&mut self, holds: bool, node: &'s Node, keyword: Keyword) -> Result<(), Stop> {
+        if holds { Ok(()) } else { self.fails(node, keyword) }
     }
 
     /// What stands between the quotes, without escapes.
@@ -269,8 +280,4 @@ impl<'e, 's> Walker<'e, 's> {
         unescaped.push_str(rest);
         Ok(unescaped)
     }
-}
-
-pub(super) fn holds(condition: bool) -> Result<(), Stop> {
-    if condition { Ok(()) } else { Err(Stop::Fails) }
 }

@@ -13,7 +13,9 @@ use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS};
 use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, ViolationKind};
+use crate::plan::Plan;
 use crate::rule::OnFail;
+use crate::rule::capture::Reads;
 use crate::rule::expr::Yields;
 use crate::rule::field::{FieldCheck, FieldSpec};
 use crate::rule::mask::{Mask, MaskSpec};
@@ -37,8 +39,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let pointer_at = key("payload").child("pointer");
     let payload = file.pointer(&pointer_at, &written.pointer).unwrap_or_default();
     let schema_at = key("payload").child("schema");
-    let schema =
-        written.schema.as_ref().and_then(|p| shared.data.schema(file, &schema_at, p, written.formats, &payload));
+    let schema = written.schema.as_ref().and_then(|path| shared.data.schema(file, &schema_at, path, written.formats));
     let status_mode = metadata.as_ref().and_then(|m| m.status.mode()).unwrap_or(Mode::Enforce);
     let mode = file.part::<Mode>(&key("mode")).unwrap_or(shared.mode).and(status_mode);
 
@@ -53,7 +54,14 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         warn_of_nothing(file, schema.is_some());
     }
     let metadata = metadata?;
-    let numbers = schema.as_ref().map(|schema| Numbers::of(&schema.schema, &payload)).unwrap_or_default();
+    let numbers = schema.as_ref().map(|schema| Numbers::of(schema, &payload)).unwrap_or_default();
+    let mut reads = Reads::default();
+    let place = payload.segments().iter().fold(Reads::EVENT, |place, key| reads.key(place, key));
+    let this = reads.slot(place);
+    let plan = match written.schema.as_deref().filter(|_| schema.is_some()) {
+        Some(path) => shared.data.plan(path, written.formats, &payload, reads),
+        None => Plan::without_schema(reads),
+    };
     Some(Contract {
         domain: shared.directory.into(),
         name: metadata.name,
@@ -68,6 +76,8 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         type_pointer: shared.type_pointer.clone(),
         payload,
         schema,
+        plan,
+        this,
         numbers,
         checks,
         masks,

@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::file::RuleFile;
 use super::{DomainFiles, code_of, is_yaml, json_span};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
-use crate::contract::judged::PayloadSchema;
 use crate::contract::yaml;
 use crate::decode::json;
 use crate::plan::Plan;
+use crate::rule::capture::Reads;
 use crate::rule::did_you_mean;
 use crate::rule::pointer::Pointer;
 use crate::rule::reference::ReferenceList;
@@ -107,15 +107,8 @@ impl<'f> Data<'f> {
         }
     }
 
-    /// Compiles the schema named in `from` at `at`, that of the value at `payload`. Its faults are shown in the schema's own file.
-    pub fn schema(
-        &self,
-        from: &RuleFile<'_>,
-        at: &Pointer,
-        path: &str,
-        formats: bool,
-        payload: &Pointer,
-    ) -> Option<PayloadSchema> {
+    /// Compiles the schema named in `from` at `at`. Its faults are shown in the schema's own file.
+    pub fn schema(&self, from: &RuleFile<'_>, at: &Pointer, path: &str, formats: bool) -> Option<Schema> {
         let (path, bytes) = self.named(from, at, path)?;
         let Some(document) = self.documents.get(&path) else {
             let message = format!("{} is no schema file", self.full(&path));
@@ -124,10 +117,7 @@ impl<'f> Data<'f> {
             return None;
         };
         match Schema::compile(document, &path, &self.documents, formats) {
-            Ok(schema) => {
-                let plan = Plan::compile(document, &path, &self.documents, formats, payload);
-                Some(PayloadSchema { schema, plan })
-            }
+            Ok(schema) => Some(schema),
             Err(fault) => {
                 let pointer = Pointer::parse(&fault.pointer).unwrap_or_default();
                 let text = text_of(bytes);
@@ -142,6 +132,14 @@ impl<'f> Data<'f> {
                 from.note(Diagnostic::new(place, code, fault.message).with_hint(fault.hint));
                 None
             }
+        }
+    }
+
+    /// The plan of the schema that compiled from `path`, for the value at `payload`, and of what is read.
+    pub fn plan(&self, path: &str, formats: bool, payload: &Pointer, reads: Reads) -> Plan {
+        match inside(path).ok().and_then(|path| Some((self.documents.get(&path)?, path))) {
+            Some((document, path)) => Plan::compile(document, &path, &self.documents, formats, payload, reads),
+            None => Plan::without_schema(reads),
         }
     }
 

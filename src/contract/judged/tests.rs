@@ -42,7 +42,7 @@ fn judge(contract: &Contract, data: Value) -> (Verdict, Vec<Violation>) {
         arrived: Timestamp::default(),
         size: 1,
     };
-    contract.judge(&event, Payload::Unknown, &record, Timestamp::default())
+    contract.judge_tree(&event, &record, Timestamp::default())
 }
 
 /// `verdict: rule/kind@pointer/mode …`
@@ -129,8 +129,7 @@ fn an_event_without_its_payload_is_no_event_of_this_contract() {
         arrived: Timestamp::default(),
         size: 1,
     };
-    let (verdict, violations) =
-        contract.judge(&json!({"type": "sold"}), Payload::Unknown, &record, Timestamp::default());
+    let (verdict, violations) = contract.judge_tree(&json!({"type": "sold"}), &record, Timestamp::default());
     assert_eq!(verdict, Verdict::Quarantine);
     assert_eq!((violations.len(), &*violations[0].rule, violations[0].pointer.as_str()), (1, "schema", "/data"));
 }
@@ -224,6 +223,6 @@ fn a_message_sees_no_key_of_an_event_with_private_fields() {
         arrived: Timestamp::default(),
         size: 1,
     };
-    let (_, violations) = contract.judge(&event, Payload::Unknown, &record, Timestamp::default());
+    let (_, violations) = contract.judge_tree(&event, &record, Timestamp::default());
     assert_eq!(violations[0].message, "of ***");
 }

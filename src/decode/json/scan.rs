@@ -9,6 +9,9 @@ use super::{Checked, DEPTH_MAX, Fault, Malformed};
 /// How many keys room is kept for from one text to the next.
 const KEYS_KEPT_MAX: usize = 4096;
 
+/// The most digits of an integer whose value is told.
+pub(crate) const INTEGER_DIGITS_MAX: usize = 18;
+
 /// A number shorter than this, without an exponent, cannot overflow a double.
 const SURELY_FINITE: usize = 300;
 
@@ -30,26 +33,29 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes).map_err(|e| Malformed { offset: e.valid_up_to(), fault: Fault::InvalidUtf8 })
 }
 
-/// An array or object whose end has not been seen.
-enum Open {
-    Array,
-    /// Its keys are those from this index on.
-    Object(usize),
-}
+/// Stands for an array among [`Stacks::open`].
+const ARRAY: u32 = u32::MAX;
 
 /// What is open. Kept from one text to the next so that a scan allocates nothing.
-#[derive(Default)]
 pub(crate) struct Stacks {
-    open: Vec<Open>,
+    /// Of each array or object whose end has not been seen, outermost first: [`ARRAY`], or the index of an object's first
+    /// key among `keys`.
+    open: [u32; DEPTH_MAX],
     /// Of all open objects, outermost first.
     keys: Vec<Key>,
+}
+
+impl Default for Stacks {
+    fn default() -> Self {
+        Self { open: [ARRAY; DEPTH_MAX], keys: Vec::new() }
+    }
 }
 
 /// How much was open at a moment, to return to when a value is read again.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark {
     at: usize,
-    open: usize,
+    depth: usize,
     keys: usize,
 }
 
@@ -63,15 +69,16 @@ pub(crate) struct Scanner<'e, 's> {
     pub(crate) text: &'e str,
     bytes: &'e [u8],
     pub(crate) at: usize,
+    /// How many arrays and objects are open.
+    depth: usize,
     stacks: &'s mut Stacks,
 }
 
 impl<'e, 's> Scanner<'e, 's> {
     pub(crate) fn new(text: &'e str, stacks: &'s mut Stacks) -> Self {
-        stacks.open.clear();
         stacks.keys.clear();
         stacks.keys.shrink_to(KEYS_KEPT_MAX);
-        Self { text, bytes: text.as_bytes(), at: 0, stacks }
+        Self { text, bytes: text.as_bytes(), at: 0, depth: 0, stacks }
     }
 
     /// Goes to the text's value.
@@ -89,20 +96,25 @@ impl<'e, 's> Scanner<'e, 's> {
         if self.at < self.bytes.len() { Err(self.here(Fault::TrailingBytes)) } else { Ok(Checked(self.text)) }
     }
 
+    /// How many arrays and objects are open.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
     pub(crate) fn mark(&self) -> Mark {
-        Mark { at: self.at, open: self.stacks.open.len(), keys: self.stacks.keys.len() }
+        Mark { at: self.at, depth: self.depth, keys: self.stacks.keys.len() }
     }
 
     /// Back to where the mark was made, to read the same value again.
     pub(crate) fn return_to(&mut self, mark: Mark) {
         self.at = mark.at;
-        self.stacks.open.truncate(mark.open);
+        self.depth = mark.depth;
         self.stacks.keys.truncate(mark.keys);
     }
 
     /// Scans one value to its end, without recursion.
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
-        let outside = self.stacks.open.len();
+        let outside = self.depth;
         loop {
             let opened = self.value()?;
             if opened && !self.first_of_container()? {
@@ -116,7 +128,7 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// Enters the array that begins here. False when it is empty, and already left.
     pub(crate) fn enter_array(&mut self) -> Result<bool, Malformed> {
-        self.enter(Open::Array)?;
+        self.enter(ARRAY)?;
         self.space();
         if self.peek() == Some(b']') {
             self.leave();
@@ -145,7 +157,7 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// Enters the object that begins here. False when it is empty, and already left.
     pub(crate) fn enter_object(&mut self) -> Result<bool, Malformed> {
-        self.enter(Open::Object(self.stacks.keys.len()))?;
+        self.enter(self.stacks.keys.len() as u32)?;
         self.space();
         if self.peek() == Some(b'}') {
             self.leave();
@@ -165,9 +177,7 @@ impl<'e, 's> Scanner<'e, 's> {
                 Ok(true)
             }
             Some(b'}') => {
-                if let Some(Open::Object(first)) = self.stacks.open.last() {
-                    self.refuse_duplicates(*first)?;
-                }
+                self.refuse_duplicates(self.stacks.open[self.depth - 1] as usize)?;
                 self.leave();
                 Ok(false)
             }
@@ -181,27 +191,30 @@ impl<'e, 's> Scanner<'e, 's> {
         self.stacks.keys.push(key);
     }
 
-    fn enter(&mut self, open: Open) -> Result<(), Malformed> {
-        if self.stacks.open.len() == DEPTH_MAX {
-            return Err(self.here(Fault::TooDeep));
-        }
-        self.stacks.open.push(open);
+    fn enter(&mut self, open: u32) -> Result<(), Malformed> {
+        let Some(innermost) = self.stacks.open.get_mut(self.depth) else { return Err(self.here(Fault::TooDeep)) };
+        *innermost = open;
+        self.depth += 1;
         self.at += 1;
         Ok(())
     }
 
     fn leave(&mut self) {
         self.at += 1;
-        self.stacks.open.pop();
+        self.depth -= 1;
+    }
+
+    fn is_in_array(&self) -> bool {
+        self.stacks.open[self.depth - 1] == ARRAY
     }
 
     /// Scans a scalar, or the opening of a container, and says whether it was the latter.
     fn value(&mut self) -> Result<bool, Malformed> {
         match self.peek() {
             Some(b'"') => self.string().map(|_| false),
-            Some(b'-' | b'0'..=b'9') => self.number().map(|()| false),
-            Some(b'[') => self.enter(Open::Array).map(|()| true),
-            Some(b'{') => self.enter(Open::Object(self.stacks.keys.len())).map(|()| true),
+            Some(b'-' | b'0'..=b'9') => self.number().map(|_| false),
+            Some(b'[') => self.enter(ARRAY).map(|()| true),
+            Some(b'{') => self.enter(self.stacks.keys.len() as u32).map(|()| true),
             Some(b't' | b'f' | b'n') => self.literal().map(|()| false),
             Some(_) => Err(self.here(Fault::ValueExpected)),
             None => Err(self.here(Fault::Truncated)),
@@ -211,7 +224,7 @@ impl<'e, 's> Scanner<'e, 's> {
     /// After an opening bracket: true when the container was empty and is closed; false when a value follows.
     fn first_of_container(&mut self) -> Result<bool, Malformed> {
         self.space();
-        let array = matches!(self.stacks.open.last(), Some(Open::Array));
+        let array = self.is_in_array();
         if self.peek() == Some(if array { b']' } else { b'}' }) {
             self.leave();
             return Ok(true);
@@ -224,13 +237,13 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// After a value: closes what ends here. True when no more than `outside` is open; false when another value follows.
     fn after_value(&mut self, outside: usize) -> Result<bool, Malformed> {
-        while self.stacks.open.len() > outside {
-            let object = matches!(self.stacks.open.last(), Some(Open::Object(_)));
-            if object && self.next_member()? {
+        while self.depth > outside {
+            if self.is_in_array() {
+                if self.next_element()? {
+                    return Ok(false);
+                }
+            } else if self.next_member()? {
                 self.member()?;
-                return Ok(false);
-            }
-            if !object && self.next_element()? {
                 return Ok(false);
             }
         }
@@ -269,6 +282,10 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// Forgets the keys from `first` on, the innermost object's, and fails when two of them are equal.
     fn refuse_duplicates(&mut self, first: usize) -> Result<(), Malformed> {
+        if self.stacks.keys.len() - first < 2 {
+            self.stacks.keys.truncate(first);
+            return Ok(());
+        }
         let duplicate = strings::duplicate(self.bytes, &mut self.stacks.keys[first..]);
         self.stacks.keys.truncate(first);
         match duplicate {
@@ -340,8 +357,31 @@ impl<'e, 's> Scanner<'e, 's> {
         hex_unit(self.bytes.get(at..at + 4)?)
     }
 
-    /// RFC 8259 section 6: minus, int, frac, exp.
-    pub(crate) fn number(&mut self) -> Result<(), Malformed> {
+    /// RFC 8259 section 6: minus, int, frac, exp. Gives the value of an integer written without fraction and exponent, of at
+    /// most [`INTEGER_DIGITS_MAX`] digits.
+    #[inline]
+    pub(crate) fn number(&mut self) -> Result<Option<i64>, Malformed> {
+        let start = self.at;
+        let negative = self.peek() == Some(b'-');
+        let first = start + usize::from(negative);
+        let (mut end, mut value) = (first, 0_i64);
+        while let Some(digit @ b'0'..=b'9') = self.bytes.get(end) {
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+            end += 1;
+        }
+        self.at = end;
+        let digits = end - first;
+        let more = matches!(self.peek(), Some(b'.' | b'e' | b'E' | b'+' | b'-'));
+        let leading_zero = digits > 1 && self.bytes[first] == b'0';
+        if (1..=INTEGER_DIGITS_MAX).contains(&digits) && !more && !leading_zero {
+            return Ok(Some(if negative { -value } else { value }));
+        }
+        self.at = start;
+        self.long_number().map(|()| None)
+    }
+
+    /// A number of any form.
+    fn long_number(&mut self) -> Result<(), Malformed> {
         let start = self.at;
         let invalid = self.here(Fault::InvalidNumber);
         if self.peek() == Some(b'-') {

@@ -48,7 +48,7 @@ fn email() -> Vec<Mask> {
 fn document(data: &[u8], fields: PrivateFields<'_>, keep_masked_only: bool) -> String {
     let event = json::parse(data).ok();
     let privacy = Privacy { fields, keep_masked_only };
-    build("0001-id", Timestamp::from_millis(1_795_000_001_000), &record(data), event.as_ref(), &judgement(), privacy)
+    build("0001-id", Timestamp::from_millis(1_795_000_001_000), &record(data), event.is_some(), &judgement(), privacy)
 }
 
 const EVENT: &[u8] = b"{\"id\":\"e1\",  \"data\":{\"email\":\"ann@example.org\",\"n\":1.10}}\n";
@@ -83,7 +83,7 @@ fn told(key: &str, data: &str, fields: PrivateFields<'_>) -> [String; 2] {
     let event = json::parse(data.as_bytes()).ok();
     [true, false].map(|keep_masked_only| {
         let privacy = Privacy { fields, keep_masked_only };
-        let document = build("id", Timestamp::default(), &record, event.as_ref(), &judgement(), privacy);
+        let document = build("id", Timestamp::default(), &record, event.is_some(), &judgement(), privacy);
         if keep_masked_only { document } else { for_display(&document).unwrap() }
     })
 }

@@ -1,12 +1,16 @@
 //! What a schema says of arrays and objects.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::scalars::compile_pattern;
 use super::{Compiler, Reason, Schema};
-use crate::plan::node::{ANY, Array, Contains, Node, NodeId, Types};
+use crate::plan::node::{ANY, Array, Contains, Keyword, NEVER, Node, NodeId, Types};
 use crate::plan::object::{Dependent, KeySet, Object, PROPERTIES_MAX, Properties, Property};
 use crate::plan::pattern::Pattern;
+use crate::rule::schema::reason::Kind;
+use crate::rule::schema::words;
 
 const OF_ARRAYS: [&str; 8] =
     ["items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains", "maxContains"];
@@ -44,13 +48,22 @@ impl Compiler<'_> {
             }),
             None => None,
         };
-        node.array = Some(Box::new(Array {
-            prefix: self.list(schema, prefix)?.unwrap_or_default(),
+        let (shortest, longest) = (schema.count("minItems", 0)?, schema.count("maxItems", u64::MAX)?);
+        let prefix = self.list(schema, prefix)?.unwrap_or_default();
+        self.say_words(schema.id, Keyword::MinItems, words::at_least(shortest, "element"));
+        self.say_words(schema.id, Keyword::MaxItems, words::at_most(longest, "element"));
+        self.say_words(schema.id, Keyword::MoreItems, words::at_most(prefix.len() as u64, "element"));
+        self.say_words(schema.id, Keyword::UniqueItems, words::UNIQUE);
+        self.say_words(schema.id, Keyword::Contains, words::CONTAINS);
+        node.array = Some(Arc::new(Array {
+            prefix,
             rest: self.optional(schema, rest).unwrap_or(ANY),
-            shortest: schema.count("minItems", 0)?,
-            longest: schema.count("maxItems", u64::MAX)?,
+            rest_is_told_once: is_list,
+            shortest,
+            longest,
             unique: schema.get("uniqueItems") == Some(&Value::Bool(true)),
             contains,
+            rows: None,
         }));
         Ok(true)
     }
@@ -87,14 +100,24 @@ impl Compiler<'_> {
             property(key, own, &patterns, additional)
         };
         let properties = Properties::new(keys.0.iter().enumerate().map(property).collect());
-        node.object = Some(Box::new(Object {
+        let (fewest, most) = (schema.count("minProperties", 0)?, schema.count("maxProperties", u64::MAX)?);
+        self.say_words(schema.id, Keyword::MinProperties, words::at_least(fewest, "property"));
+        self.say_words(schema.id, Keyword::MaxProperties, words::at_most(most, "property"));
+        self.say(schema.id, Keyword::Nothing, Kind::Nothing);
+        for (index, key) in keys.0.iter().enumerate() {
+            self.words.insert((schema.id, Keyword::Required, index as u32), Kind::Required((*key).into()));
+        }
+        let names = self.optional(schema, "propertyNames");
+        node.object = Some(Arc::new(Object {
             properties,
             required,
+            is_closed: additional == NEVER && declared == 0 && patterns.is_empty(),
+            is_nameless: names == Some(NEVER),
             patterns: patterns.into(),
             additional,
-            names: self.optional(schema, "propertyNames"),
-            fewest: schema.count("minProperties", 0)?,
-            most: schema.count("maxProperties", u64::MAX)?,
+            names: names.filter(|names| *names != NEVER),
+            fewest,
+            most,
             dependents: dependents.into(),
         }));
         Ok(true)
@@ -111,22 +134,9 @@ impl Compiler<'_> {
             return self.add(Node::left_out());
         }
         let others = ENVELOPE_KEYS.iter().filter(|other| **other != key).map(|other| (*other, ANY));
-        let keys: Vec<Property> =
-            others.chain([(key, inner)]).map(|(key, node)| Property::new(key, node, Box::default())).collect();
-        let mut required = KeySet::default();
-        required.insert(keys.len() - 1);
-        let mut node = Node::of_types(Types::OBJECT);
-        node.object = Some(Box::new(Object {
-            properties: Properties::new(keys),
-            required,
-            patterns: Box::default(),
-            additional: ANY,
-            names: None,
-            fewest: 0,
-            most: u64::MAX,
-            dependents: Box::default(),
-        }));
-        self.add(node)
+        let keys = others.chain([(key, inner)]).map(|(key, node)| Property::new(key, node, Box::default()));
+        let object = Object { properties: Properties::new(keys.collect()), ..Object::of_any() };
+        self.add(Node { object: Some(Arc::new(object)), ..Node::of_types(Types::ALL) })
     }
 }
 
@@ -134,7 +144,15 @@ impl Compiler<'_> {
 fn property(key: &str, own: Option<NodeId>, patterns: &[(Pattern, NodeId)], additional: NodeId) -> Property {
     let matching = patterns.iter().filter(|(pattern, _)| pattern.matches(key)).map(|(_, node)| *node);
     let mut nodes = own.into_iter().chain(matching);
-    Property::new(key, nodes.next().unwrap_or(additional), nodes.collect())
+    match nodes.next() {
+        Some(first) => Property::new(key, first, nodes.collect()),
+        None => undeclared(key, additional),
+    }
+}
+
+/// A key that only what is said of additional properties describes.
+pub(super) fn undeclared(key: &str, additional: NodeId) -> Property {
+    if additional == NEVER { Property::unexpected(key) } else { Property::new(key, additional, Box::default()) }
 }
 
 /// The keys a schema names, each once, those of `properties` first.

@@ -1,13 +1,17 @@
 //! What a schema says of scalars: `type`, `enum`, `const`, and the keywords of strings and numbers.
 
+use std::sync::Arc;
+
 use jsonschema::Draft;
 use serde_json::Value;
 
 use super::{Compiler, Reason, Schema};
 use crate::plan::format::Format;
-use crate::plan::node::{Also, Node, Numbers, Strings, Types, Values};
+use crate::plan::node::{Also, Keyword, Node, NodeId, Numbers, Strings, Types, Values};
 use crate::plan::number::Exact;
 use crate::plan::pattern::Pattern;
+use crate::rule::schema::reason::Kind;
+use crate::rule::schema::words;
 
 // Each says whether the schema has keywords of its kind.
 impl Compiler<'_> {
@@ -19,16 +23,20 @@ impl Compiler<'_> {
     ) -> Result<bool, Reason> {
         if let Some(written) = schema.get("type") {
             node.types = types(written)?;
+            node.declared = node.types;
+            self.say(schema.id, Keyword::Type, Kind::Type(names(written)));
         }
         let listed = schema.get("enum").map(|list| list.as_array().map_or(&[][..], Vec::as_slice));
         let constant = schema.get("const").map(std::slice::from_ref);
         if let (Some(_), Some(constant)) = (listed, constant) {
-            let mut second = Node::of_types(Types::ALL);
-            restrict(&mut second, constant)?;
-            also.push(Also::All(Box::new([self.add(second)])));
+            let second = self.add(Node::of_types(Types::ALL));
+            let mut constant_alone = Node { schema: second, ..Node::of_types(Types::ALL) };
+            self.restrict(second, &mut constant_alone, constant)?;
+            self.nodes[second] = constant_alone;
+            also.push(Also::All(Box::new([second])));
         }
         if let Some(values) = listed.or(constant) {
-            restrict(node, values)?;
+            self.restrict(schema.id, node, values)?;
         }
         Ok(schema.has_any(&["type", "enum", "const"]))
     }
@@ -38,9 +46,18 @@ impl Compiler<'_> {
         if format.is_none() && !schema.has_any(&["minLength", "maxLength", "pattern"]) {
             return Ok(false);
         }
-        node.strings = Some(Box::new(Strings {
-            shortest: schema.count("minLength", 0)?,
-            longest: schema.count("maxLength", u64::MAX)?,
+        let (shortest, longest) = (schema.count("minLength", 0)?, schema.count("maxLength", u64::MAX)?);
+        self.say_words(schema.id, Keyword::MinLength, words::at_least(shortest, "character"));
+        self.say_words(schema.id, Keyword::MaxLength, words::at_most(longest, "character"));
+        if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
+            self.say_words(schema.id, Keyword::Pattern, words::pattern(pattern));
+        }
+        if let Some(name) = format {
+            self.say_words(schema.id, Keyword::Format, words::format(name));
+        }
+        node.strings = Some(Arc::new(Strings {
+            shortest,
+            longest,
             pattern: match schema.get("pattern") {
                 Some(pattern) => Some(compile_pattern(pattern.as_str().unwrap_or_default())?),
                 None => None,
@@ -78,8 +95,35 @@ impl Compiler<'_> {
         if is_exclusive("exclusiveMaximum") {
             below = maximum.take();
         }
-        node.numbers = Some(Box::new(Numbers { minimum, maximum, above, below, multiple_of: exact("multipleOf")? }));
+        self.say_bounds(schema, above.is_some(), below.is_some());
+        node.numbers = Some(Arc::new(Numbers { minimum, maximum, above, below, multiple_of: exact("multipleOf")? }));
         Ok(true)
+    }
+
+    /// In draft 4, an exclusive bound is written as `minimum` or `maximum`.
+    fn say_bounds(&mut self, schema: Schema<'_>, above: bool, below: bool) {
+        let draft4 = schema.draft == Draft::Draft4;
+        let lower = if draft4 && above { "minimum" } else { "exclusiveMinimum" };
+        let upper = if draft4 && below { "maximum" } else { "exclusiveMaximum" };
+        type Say = fn(&Value) -> String;
+        let all: [(&str, Keyword, Say); 5] = [
+            ("minimum", Keyword::Minimum, words::minimum),
+            ("maximum", Keyword::Maximum, words::maximum),
+            (lower, Keyword::ExclusiveMinimum, words::exclusive_minimum),
+            (upper, Keyword::ExclusiveMaximum, words::exclusive_maximum),
+            ("multipleOf", Keyword::MultipleOf, words::multiple_of),
+        ];
+        for (written, keyword, say) in all {
+            if let Some(bound) = schema.get(written) {
+                self.say_words(schema.id, keyword, say(bound));
+            }
+        }
+    }
+
+    /// Lets the node take only these values.
+    fn restrict(&mut self, id: NodeId, node: &mut Node, values: &[Value]) -> Result<(), Reason> {
+        self.say(id, Keyword::Choice, Kind::Choice(values.into()));
+        restrict(node, values)
     }
 }
 
@@ -104,6 +148,16 @@ fn types(written: &Value) -> Result<Types, Reason> {
     }
 }
 
+/// The names that `type` is written with, in the order in which the `jsonschema` crate tells them.
+fn names(written: &Value) -> Vec<&'static str> {
+    let has = |name: &str| match written {
+        Value::Array(names) => names.iter().any(|one| one == name),
+        one => one == name,
+    };
+    let all = ["null", "boolean", "integer", "number", "string", "array", "object"];
+    all.into_iter().filter(|name| has(name)).collect()
+}
+
 /// Lets the node take only these values.
 fn restrict(node: &mut Node, values: &[Value]) -> Result<(), Reason> {
     let has = |value| values.contains(&Value::Bool(value));
@@ -124,6 +178,6 @@ fn restrict(node: &mut Node, values: &[Value]) -> Result<(), Reason> {
         })
     });
     node.types = node.types.and(types);
-    node.values = Some(Box::new(Values { strings: strings.into(), numbers, true_: has(true), false_: has(false) }));
+    node.values = Some(Arc::new(Values { strings: strings.into(), numbers, true_: has(true), false_: has(false) }));
     Ok(())
 }

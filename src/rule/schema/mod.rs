@@ -8,11 +8,13 @@
 //! before handing out the first, and every alternative of a `oneOf` brings its own, so their number is exponential in the
 //! depth of a recursive schema. They are therefore gathered over a payload pruned to a size that keeps them few.
 
+mod error;
 mod files;
 mod prune;
-mod reason;
+pub(crate) mod reason;
 mod recursion;
 pub(crate) mod references;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 
@@ -95,31 +97,22 @@ impl Schema {
         &self.number_types
     }
 
-    /// What is wrong with the payload: up to `limit` findings, none exactly when it is valid. `payload_pointer` says
-    /// where in the event the payload stands.
+    /// What is wrong with the payload, in the order of the pointers: up to `limit` findings, none exactly when it is valid.
+    /// `payload_pointer` says where in the event the payload stands.
     pub fn find(&self, payload: &Value, payload_pointer: &Pointer, limit: usize) -> Vec<Finding> {
         if self.validator.is_valid(payload) {
             return Vec::new();
         }
         let pruned = Pruned::of(payload, self.reason_depth);
-        let mut findings = Vec::new();
-        for error in self.validator.iter_errors(pruned.value()) {
-            if findings.len() >= limit {
-                break;
-            }
-            if !pruned.was_cut_at(error.instance_path().as_str()) {
-                findings.extend(reason::findings(&error, payload_pointer));
-            }
-        }
+        let errors = self.validator.iter_errors(pruned.value());
+        let errors = errors.filter(|error| !pruned.was_cut_at(error.instance_path().as_str()));
+        let prefix = payload_pointer.to_string();
+        let mut findings = reason::findings(errors.map(|error| error::reason(&error)).collect(), &prefix, limit.max(1));
         if findings.is_empty() {
             // The reason lies where the pruned payload was cut.
-            findings.push(Finding {
-                pointer: payload_pointer.to_string(),
-                message: "does not match the schema, at a place too deep or too far into the payload to name"
-                    .to_owned(),
-            });
+            let message = "does not match the schema, at a place too deep or too far into the payload to name";
+            findings.push(Finding { pointer: prefix, message: message.to_owned() });
         }
-        findings.truncate(limit.max(1));
         findings
     }
 }
@@ -134,7 +127,7 @@ fn refused(error: &ValidationError<'_>, files: &Files<'_>) -> SchemaFault {
         ValidationErrorKind::AnyOf { .. } if pointer.ends_with("/type") => {
             ("no JSON Schema type".to_owned(), type_hint(error.instance()))
         }
-        _ => (format!("not a valid schema: {}", reason::message(error)), None),
+        _ => (format!("not a valid schema: {}", reason::message(&error::kind(error), &pointer)), None),
     };
     let message = match files.other_with(&pointer, error.instance()) {
         Some(path) => format!("{message} (in {path:?}, which this file refers to)"),
