@@ -14,6 +14,9 @@
 //! frame 1   [ qty: 1 ]  [ qty: 3 ]
 //! ```
 
+#[doc(hidden)]
+pub mod naive;
+
 /// The most slots all frames of a contract have together. Rules that read more are evaluated over the tree.
 pub const SLOTS_MAX: usize = 1024;
 
