@@ -75,6 +75,11 @@ impl Reads {
         child
     }
 
+    /// The place that keys lead to, from the whole event.
+    pub fn below(&mut self, keys: &[String]) -> PlaceId {
+        keys.iter().fold(Self::EVENT, |place, key| self.key(place, key))
+    }
+
     /// The place of each element of the array at `place`. The array's own span must be kept for its elements to be found,
     /// so this gives it a slot. `None` when the slots are used up.
     pub fn elements(&mut self, place: PlaceId) -> Option<PlaceId> {

@@ -105,7 +105,7 @@ impl<'c> Reading<'c> {
         let numbers = self.ground.numbers.root();
         match name {
             "this" => {
-                let place = segments.iter().fold(Reads::EVENT, |place, key| self.reads.key(place, key));
+                let place = self.reads.below(segments);
                 let (way, keys) = (vec![(place, itself)], segments.to_vec());
                 Some(At { row: 0, way, keys, numbers, above: None })
             }

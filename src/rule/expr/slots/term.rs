@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::moment::Moment;
 use crate::rule::capture::{Found, Kind};
 use crate::rule::expr::numeric::{self, EXACT_MAX, Operation};
-use crate::rule::number::Decimal;
+use crate::rule::number::{Decimal, whole};
 use crate::rule::number_types::NumberType;
 
 /// A value, borrowed from the event or the expression.
@@ -58,28 +58,6 @@ fn number<'e>(text: &str, said: Option<NumberType>) -> Option<Term<'e>> {
         return Some(Term::Int(int));
     }
     text.parse::<f64>().ok().filter(|double| double.is_finite()).map(Term::Double)
-}
-
-/// An int, without fraction and exponent. `None` for what is no such number.
-#[inline]
-pub(super) fn whole(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.as_bytes() {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    // 18 digits fit, whatever they are.
-    if digits.is_empty() || digits.len() > 18 {
-        return text.parse().ok();
-    }
-    let mut int = 0_i64;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        int = int * 10 + i64::from(digit);
-    }
-    Some(if negative { -int } else { int })
 }
 
 /// `a == b`.
