@@ -39,11 +39,12 @@ pub(super) fn sure<T>(value: Option<T>) -> Result<T, Stop> {
     value.ok_or(Stop::Unsure)
 }
 
-/// Which element each loop around is at. The first is the event's row, so that every place has one.
-pub(super) type Rows = [Row; 1 + LOOPS_MAX];
+/// Which element each loop around is at. The first is the event's row, so that every place has one; the last is that of a list
+/// gone through without a macro (`in`, `sum`), which may be inside all of them.
+pub(super) type Rows = [Row; 2 + LOOPS_MAX];
 
 /// The rows outside all loops.
-pub(super) const OUTSIDE: Rows = [Row::EVENT; 1 + LOOPS_MAX];
+pub(super) const OUTSIDE: Rows = [Row::EVENT; 2 + LOOPS_MAX];
 
 impl<'e> SlotScope<'e> {
     pub fn new(captured: Captured<'e>, record: RecordFacts<'e>, now: Timestamp) -> Self {
