@@ -115,3 +115,17 @@ fn an_expression_that_errs_is_found_out() {
         assert!((0..40_000).any(|_| differs()), "{written} as {instead} is not found out");
     }
 }
+
+/// What the compiled rules and fields of one order cost, its captures made: for `valgrind --tool=callgrind`, and in a release
+/// build for the clock.
+///
+///     cargo test --release --test expressions -- --ignored --nocapture order_costs
+#[test]
+#[ignore = "a measurement"]
+fn an_order_costs() {
+    let subjects = samples::contracts();
+    let order = subjects.iter().find(|subject| subject.name == "order.placed").expect("a sample");
+    let event = include_str!("../../benches/order.json").trim_end().replace("{number}", "20001");
+    let turns = setting("MESHGATE_TURNS", 200_000);
+    order.measure(&event, turns);
+}

@@ -1,6 +1,7 @@
 //! Both ways to judge one kind of event.
 
 use std::ops::AddAssign;
+use std::time::Instant;
 
 use meshgate::decode::json;
 use meshgate::model::Timestamp;
@@ -124,6 +125,37 @@ impl Subject {
             }
         }
         self.compare_fields(this, &captured, tally).map_err(|told| format!("{told}: {text}"))
+    }
+
+    /// Says how long it takes to answer everything about the event, by compiled form and by the crate.
+    pub fn measure(&self, text: &str, turns: u64) {
+        let event = json::parse(text.as_bytes()).expect("an event");
+        let mut captures = Captures::default();
+        naive::fill(&self.reads, text, &mut captures).expect("a small event");
+        let captured = Captured::new(text, &captures);
+        let conditions: Vec<_> = self.cases.iter().filter(|case| case.yields == Yields::Bool).collect();
+        let each = |what: &str, answer: &dyn Fn() -> bool| {
+            let start = Instant::now();
+            assert!((0..turns).all(|_| std::hint::black_box(answer())), "{what}: the order is a good one");
+            eprintln!("{what}: {} ns", start.elapsed().as_nanos() / u128::from(turns.max(1)));
+        };
+        let scope = || SlotScope::new(captured, facts(text.len()), now());
+        for case in &conditions {
+            each(&case.source, &|| case.expression.test_on_slots(&scope()).is_some());
+        }
+        each("fields", &|| self.fields.iter().all(|field| field.find_on_slots(&captured, &self.payload).is_some()));
+        each("all rules and fields", &|| {
+            let scope = scope();
+            conditions.iter().all(|case| case.expression.test_on_slots(&scope).is_some())
+                && self.fields.iter().all(|field| field.find_on_slots(&captured, &self.payload).is_some())
+        });
+        let within = self.numbers.within(&self.payload);
+        let this = self.payload.resolve(&event).expect("a payload");
+        let scope = Scope { this, event: &event, record: facts(text.len()), now: now() };
+        each("the crate's rules", &|| {
+            let bindings = Bindings::typed(&scope, &self.numbers, &within);
+            conditions.iter().all(|case| case.expression.test(&bindings).is_ok())
+        });
     }
 
     fn compare_fields(&self, this: &Value, captured: &Captured<'_>, tally: &mut Tally) -> Result<(), String> {
