@@ -14,6 +14,9 @@
 //! frame 1   [ qty: 1 ]  [ qty: 3 ]
 //! ```
 
+#[doc(hidden)]
+pub mod naive;
+
 /// The most slots all frames of a contract have together. Rules that read more are evaluated over the tree.
 pub const SLOTS_MAX: usize = 1024;
 
@@ -70,6 +73,11 @@ impl Reads {
         let child = self.add(self.place(place).frame);
         self.places[place.0 as usize].keys.push((key.into(), child));
         child
+    }
+
+    /// The place that keys lead to, from the whole event.
+    pub fn below(&mut self, keys: &[String]) -> PlaceId {
+        keys.iter().fold(Self::EVENT, |place, key| self.key(place, key))
     }
 
     /// The place of each element of the array at `place`. The array's own span must be kept for its elements to be found,

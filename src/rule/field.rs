@@ -4,6 +4,9 @@
 //! (`mustBe: 0`). Here every event must be free of them, so a threshold has no meaning and is refused; how many events
 //! fail is told by the metrics. `duplicateValues` and `rowCount` need more than one event: they belong under `stream:`.
 
+mod scalar;
+mod slots;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,7 +14,9 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::number::Decimal;
+use self::scalar::{Plain, Scalars};
+use self::slots::{FieldSlots, Unsure};
+use super::capture::{Captured, Reads};
 use super::pointer::{Pattern, Pointer, Visit};
 use super::reference::ReferenceList;
 use super::{Finding, OnFail, did_you_mean};
@@ -60,8 +65,11 @@ pub struct FieldFault {
 #[derive(Debug, Clone)]
 pub struct FieldCheck {
     path: Pattern,
+    /// The same, as it is written.
+    written: Pointer,
     metric: Metric,
     message: Option<String>,
+    slots: Option<FieldSlots>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,23 +77,16 @@ enum Metric {
     /// Fails for null and for nothing there.
     Null,
     /// Fails for these too.
-    Missing(Vec<Scalar>),
+    Missing(Scalars),
     /// Fails for what does not meet all that is given. Null and absent values pass: they are missing, not invalid.
     Invalid(Validity),
 }
 
 #[derive(Debug, Clone, Default)]
 struct Validity {
-    values: Option<Vec<Scalar>>,
+    values: Option<Scalars>,
     list: Option<(String, Arc<ReferenceList>)>,
     pattern: Option<Regex>,
-}
-
-/// A string, number, boolean or null, equal when they mean the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Scalar {
-    Number(Decimal),
-    Other(Value),
 }
 
 impl FieldCheck {
@@ -94,7 +95,7 @@ impl FieldCheck {
     /// When the path is no pointer, the metric is not one of the three, an argument is unknown, missing or of the wrong
     /// type, a pattern is no regular expression of linear time, or a list is not among `lists`.
     pub fn compile(spec: &FieldSpec, lists: &BTreeMap<String, Arc<ReferenceList>>) -> Result<Self, FieldFault> {
-        let path = Pattern::parse(&spec.path).map_err(|fault| refuse("/path", fault.to_string(), None))?;
+        let written = Pointer::parse(&spec.path).map_err(|fault| refuse("/path", fault.to_string(), None))?;
         let arguments = Arguments(&spec.arguments);
         let metric = match spec.metric.as_str() {
             "nullValues" => {
@@ -108,50 +109,71 @@ impl FieldCheck {
             "invalidValues" => Metric::Invalid(validity(arguments, lists)?),
             other => return Err(unknown_metric(other)),
         };
-        Ok(Self { path, metric, message: spec.message.clone() })
+        Ok(Self { path: written.clone().into(), written, metric, message: spec.message.clone(), slots: None })
     }
 
     /// The first place in the payload where the check fails, as seen from the whole event.
     pub fn find(&self, payload: &Value, payload_pointer: &Pointer) -> Option<Finding> {
         let mut found = None;
-        self.path.visit(payload, &mut |at, value| match self.metric.problem(value) {
+        self.path.visit(payload, &mut |at, value| match self.metric.problem(value.map(Plain::of)) {
             None => Visit::Continue,
             Some(problem) => {
-                let message = self.message.clone().unwrap_or(problem);
-                found = Some(Finding { pointer: payload_pointer.join(at).to_string(), message });
+                found = Some(self.finding(problem, &payload_pointer.join(at)));
                 Visit::Stop
             }
         });
         found
     }
+
+    /// Adds what the check looks at to `reads`, in an event that holds the payload at `payload`.
+    pub fn read_slots(&mut self, reads: &mut Reads, payload: &Pointer) {
+        self.slots = FieldSlots::compile(&self.written, reads, payload);
+    }
+
+    /// Whether the check can look at what one pass has found: [`FieldCheck::read_slots`] has seen to it.
+    pub fn has_slots(&self) -> bool {
+        self.slots.is_some()
+    }
+
+    /// [`FieldCheck::find`] in what one pass has found of an event that has a payload. `None` when the tree must be asked.
+    pub fn find_on_slots(&self, captured: &Captured<'_>, payload_pointer: &Pointer) -> Option<Option<Finding>> {
+        match self.slots.as_ref()?.find(captured, &|value| self.metric.problem(value)) {
+            Ok(None) => Some(None),
+            Ok(Some(trouble)) => {
+                let pointer = payload_pointer.join(&trouble.pointer(&self.written));
+                Some(Some(self.finding(trouble.problem, &pointer)))
+            }
+            Err(Unsure) => None,
+        }
+    }
+
+    fn finding(&self, problem: String, pointer: &Pointer) -> Finding {
+        Finding { pointer: pointer.to_string(), message: self.message.clone().unwrap_or(problem) }
+    }
 }
 
 impl Metric {
     /// What is wrong with the value, without naming it.
-    fn problem(&self, value: Option<&Value>) -> Option<String> {
+    fn problem(&self, value: Option<Plain<'_>>) -> Option<String> {
         match (self, value) {
-            (Self::Invalid(_), None | Some(Value::Null)) => None,
+            (Self::Invalid(_), None | Some(Plain::Null)) => None,
             (Self::Invalid(validity), Some(value)) => validity.problem(value),
             (Self::Null | Self::Missing(_), None) => Some("is missing".to_owned()),
-            (Self::Null | Self::Missing(_), Some(Value::Null)) => Some("is null".to_owned()),
+            (Self::Null | Self::Missing(_), Some(Plain::Null)) => Some("is null".to_owned()),
             (Self::Null, Some(_)) => None,
             (Self::Missing(missing), Some(value)) => {
-                missing.iter().any(|m| m.means(value)).then(|| "holds a value that stands for a missing one".to_owned())
+                missing.hold(value).then(|| "holds a value that stands for a missing one".to_owned())
             }
         }
     }
 }
 
 impl Validity {
-    fn problem(&self, value: &Value) -> Option<String> {
-        let text = match value {
-            Value::String(text) => text.as_str(),
-            Value::Number(number) => number.as_str(),
-            Value::Bool(true) => "true",
-            Value::Bool(false) => "false",
-            _ => return Some("is an object or array, where a single value is expected".to_owned()),
+    fn problem(&self, value: Plain<'_>) -> Option<String> {
+        let Some(text) = value.text() else {
+            return Some("is an object or array, where a single value is expected".to_owned());
         };
-        if self.values.as_ref().is_some_and(|values| !values.iter().any(|valid| valid.means(value))) {
+        if self.values.as_ref().is_some_and(|values| !values.hold(value)) {
             return Some("is not one of the valid values".to_owned());
         }
         if let Some((name, _)) = self.list.as_ref().filter(|(_, list)| !list.contains(text)) {
@@ -159,24 +181,6 @@ impl Validity {
         }
         let pattern = self.pattern.as_ref().filter(|pattern| !pattern.is_match(text))?;
         Some(format!("does not match the pattern {}", pattern.as_str()))
-    }
-}
-
-impl Scalar {
-    fn of(value: &Value) -> Option<Self> {
-        match value {
-            Value::Number(number) => Some(Self::Number(Decimal::of(number))),
-            Value::Array(_) | Value::Object(_) => None,
-            other => Some(Self::Other(other.clone())),
-        }
-    }
-
-    fn means(&self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Number(mine), Value::Number(theirs)) => *mine == Decimal::of(theirs),
-            (Self::Other(mine), theirs) => mine == theirs,
-            _ => false,
-        }
     }
 }
 
@@ -232,12 +236,11 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn scalars(self, name: &str) -> Result<Option<Vec<Scalar>>, FieldFault> {
+    fn scalars(self, name: &str) -> Result<Option<Scalars>, FieldFault> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
-        let scalars = value.as_array().and_then(|list| list.iter().map(Scalar::of).collect::<Option<Vec<_>>>());
-        match scalars {
-            Some(scalars) if !scalars.is_empty() => Ok(Some(scalars)),
-            _ => {
+        match value.as_array().and_then(|list| Scalars::of(list)) {
+            Some(scalars) => Ok(Some(scalars)),
+            None => {
                 let message = format!("{name} is a list of at least one text, number, boolean or null");
                 Err(refuse(&format!("/arguments/{name}"), message, None))
             }
@@ -264,6 +267,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rule::capture::{Captures, naive};
 
     fn lists() -> BTreeMap<String, Arc<ReferenceList>> {
         let list = ReferenceList::parse(b"code\nCH\n756\n", "code").unwrap();
@@ -275,8 +279,16 @@ mod tests {
     }
 
     fn found(path: &str, metric: &str, arguments: Value, payload: &Value) -> Option<(String, String)> {
-        let check = FieldCheck::compile(&spec(path, metric, arguments), &lists()).unwrap();
-        check.find(payload, &Pointer::parse("/data").unwrap()).map(|f| (f.pointer, f.message))
+        let mut check = FieldCheck::compile(&spec(path, metric, arguments), &lists()).unwrap();
+        let pointer = Pointer::parse("/data").unwrap();
+        let found = check.find(payload, &pointer);
+
+        let (mut reads, mut captures) = (Reads::default(), Captures::default());
+        check.read_slots(&mut reads, &pointer);
+        let text = json!({ "data": payload }).to_string();
+        naive::fill(&reads, &text, &mut captures).unwrap();
+        assert_eq!(check.find_on_slots(&Captured::new(&text, &captures), &pointer), Some(found.clone()), "{text}");
+        found.map(|f| (f.pointer, f.message))
     }
 
     #[test]
@@ -325,6 +337,34 @@ mod tests {
         let (pointer, _) = found("/lines/*/sku", "missingValues", arguments.clone(), &payload).unwrap();
         assert_eq!(pointer, "/data/lines/1/sku");
         assert_eq!(found("/lines/*/sku", "missingValues", arguments, &json!({"lines": []})), None);
+    }
+
+    #[test]
+    fn a_way_that_breaks_off_is_a_missing_value() {
+        let pointer = |path, payload| found(path, "nullValues", json!({}), &payload).map(|f| f.0);
+        assert_eq!(pointer("/lines/*/sku", json!({"lines": 1})).unwrap(), "/data/lines/*/sku");
+        assert_eq!(pointer("/lines/*/sku", json!({})).unwrap(), "/data/lines/*/sku");
+        assert_eq!(
+            pointer("/a/*/b/*/c", json!({"a": [{"b": [{"c": 1}]}, {"b": [{"c": 1}, {}]}]})).unwrap(),
+            "/data/a/1/b/1/c"
+        );
+        assert_eq!(pointer("/a/*/b/*/c", json!({"a": [{"b": [{"c": 1}]}, {}]})).unwrap(), "/data/a/1/b/*/c");
+        assert_eq!(pointer("/a/b", json!({"a": ["b"]})).unwrap(), "/data/a/b");
+        assert_eq!(pointer("", json!(null)).unwrap(), "/data");
+        assert_eq!(pointer("/*", json!([1, null])).unwrap(), "/data/1");
+    }
+
+    #[test]
+    fn what_the_tree_alone_can_tell_is_left_to_it() {
+        for (path, payload) in
+            [("/a/0", r#"{"a": [1]}"#), ("/a/*/b", r#"{"a": {"*": {"b": 1}}}"#), ("/a", r#"{"a": "\u0061"}"#)]
+        {
+            let mut check = FieldCheck::compile(&spec(path, "nullValues", json!({})), &lists()).unwrap();
+            let (mut reads, mut captures) = (Reads::default(), Captures::default());
+            check.read_slots(&mut reads, &Pointer::root());
+            naive::fill(&reads, payload, &mut captures).unwrap();
+            assert!(check.find_on_slots(&Captured::new(payload, &captures), &Pointer::root()).is_none(), "{payload}");
+        }
     }
 
     #[test]

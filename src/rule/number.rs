@@ -83,6 +83,28 @@ impl PartialOrd for Decimal {
     }
 }
 
+/// An int, without fraction and exponent. `None` for what is no such number.
+#[inline]
+pub(crate) fn whole(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.as_bytes() {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    // 18 digits fit, whatever they are.
+    if digits.is_empty() || digits.len() > 18 {
+        return text.parse().ok();
+    }
+    let mut int = 0_i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        int = int * 10 + i64::from(digit);
+    }
+    Some(if negative { -int } else { int })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

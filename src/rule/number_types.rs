@@ -61,6 +61,12 @@ impl<'t> Place<'t> {
         self.to(here.prefix.get(index).copied().or(here.items))
     }
 
+    /// What all elements are alike, known or not; `None` where the first ones have types of their own.
+    pub(crate) fn every_element(self) -> Option<Option<Self>> {
+        let here = &self.types.places[self.at];
+        here.prefix.is_empty().then(|| self.to(here.items))
+    }
+
     fn to(self, at: Option<usize>) -> Option<Self> {
         Some(Self { at: at?, ..self })
     }

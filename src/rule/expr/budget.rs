@@ -47,6 +47,11 @@ impl Budget {
         self.left.store(granted, Ordering::Relaxed);
     }
 
+    /// The units of this evaluation and of those to come.
+    pub(super) fn left(&self) -> i64 {
+        self.left.load(Ordering::Relaxed).max(0) + self.reserve.load(Ordering::Relaxed)
+    }
+
     /// # Errors
     ///
     /// When less is left.

@@ -11,7 +11,7 @@ use cel::context::VariableResolver;
 use cel::{Context, Env, Value};
 
 use super::budget::{self, Budget};
-use super::{Expression, functions, parse, prepare};
+use super::{Expression, Yields, functions, parse, prepare};
 
 /// Evaluates the source over variables of any name.
 ///
@@ -28,7 +28,7 @@ pub fn evaluate(source: &str, container: &str, variables: BTreeMap<String, Value
     };
     let parsed = parse::parse(source, &env).map_err(|fault| format!("refused: {fault}"))?;
     let prepared = prepare::prepare(&parsed, prepare::Vocabulary::Any).map_err(|fault| format!("refused: {fault}"))?;
-    let expression = Expression::of(prepared);
+    let expression = Expression::of(prepared, parsed.root, Yields::Bool);
     let budget = BudgetOnly(Budget::new());
     let mut context = Context::with_env(env);
     context.set_variable_resolver(&budget);

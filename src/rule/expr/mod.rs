@@ -7,7 +7,8 @@
 //!   rewritten to ours;
 //! * [`json`], [`record`]: the event as lazy values, numbers as the schema calls them, never rounded;
 //! * [`numeric`], [`functions`]: exact comparison, arithmetic that lets an int meet a double, `sum()`;
-//! * [`budget`]: what one evaluation may cost.
+//! * [`budget`]: what one evaluation may cost;
+//! * [`slots`]: the same expression compiled by us, for what is certain; the crate is asked for the rest.
 //!
 //! What evaluates differently from the crate is listed in `tests/suites.rs`, which runs CEL's conformance tests.
 
@@ -22,6 +23,7 @@ mod numeric;
 mod parse;
 mod prepare;
 mod record;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +42,10 @@ use self::functions::Patterns;
 pub use self::parse::{NESTING_MAX, SOURCE_MAX};
 use self::prepare::Vocabulary;
 pub use self::prepare::{DEPTH_MAX, LOOPS_MAX, PATTERN_SIZE_MAX};
+use self::slots::Slots;
+pub use self::slots::{Cost, Ground, SlotScope};
 use super::Scope;
+use super::capture::Reads;
 use super::number_types::NumberTypes;
 
 /// The longest message an expression gives, in characters.
@@ -68,9 +73,13 @@ pub struct ExpressionFault {
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expression {
-    root: IdedExpr,
+    root: Box<IdedExpr>,
     patterns: Option<Patterns>,
     words: BTreeSet<String>,
+    /// As it was parsed.
+    written: Box<IdedExpr>,
+    yields: Yields,
+    slots: Option<Box<Slots>>,
 }
 
 impl Expression {
@@ -87,12 +96,56 @@ impl Expression {
             let message = format!("the expression gives {got}, where {wanted} is needed");
             return Err(ExpressionFault { offset: 0, message, hint: None });
         }
-        Ok(Self::of(prepare::prepare(&parsed, Vocabulary::Rule)?))
+        let prepared = prepare::prepare(&parsed, Vocabulary::Rule)?;
+        Ok(Self::of(prepared, parsed.root, yields))
     }
 
-    fn of(prepared: prepare::Prepared) -> Self {
+    fn of(prepared: prepare::Prepared, written: IdedExpr, yields: Yields) -> Self {
         let patterns = (!prepared.patterns.is_empty()).then(|| Patterns(prepared.patterns.into()));
-        Self { root: prepared.root, patterns, words: prepared.words }
+        Self {
+            root: Box::new(prepared.root),
+            patterns,
+            words: prepared.words,
+            written: Box::new(written),
+            yields,
+            slots: None,
+        }
+    }
+
+    /// Compiles the expression to be evaluated over what one pass finds of an event, so far as that covers it, and adds what it
+    /// reads to `reads`.
+    pub fn read_slots(&mut self, reads: &mut Reads, ground: Ground<'_>) {
+        let patterns = self.patterns.as_ref().map_or(&[][..], |patterns| &*patterns.0);
+        self.slots = Slots::compile(&self.written, self.yields, patterns, reads, ground).map(Box::new);
+    }
+
+    /// Whether there is a compiled form: [`Expression::read_slots`] has made one.
+    pub fn has_slots(&self) -> bool {
+        self.slots.is_some()
+    }
+
+    /// [`Expression::test`], by the compiled form. `None` when the crate must be asked, over the event's tree.
+    ///
+    /// # Errors
+    ///
+    /// As the crate's: when a field is missing.
+    #[inline]
+    pub fn test_on_slots(&self, scope: &SlotScope<'_>) -> Option<Result<bool, EvaluationError>> {
+        self.slots.as_ref()?.test(scope)
+    }
+
+    /// [`Expression::text`], by the compiled form. `None` when the crate must be asked, over the event's tree.
+    ///
+    /// # Errors
+    ///
+    /// As the crate's: when a field is missing.
+    pub fn text_on_slots(&self, scope: &SlotScope<'_>) -> Option<Result<String, EvaluationError>> {
+        self.slots.as_ref()?.text(scope)
+    }
+
+    /// The most it can cost.
+    pub fn cost(&self) -> Cost {
+        Cost::of(&self.written)
     }
 
     /// Whether the condition holds.
@@ -194,6 +247,12 @@ impl<'a> Bindings<'a> {
     /// types seen from the whole event: [`NumberTypes::within`] of the payload's pointer.
     pub fn typed(scope: &Scope<'a>, this: &'a NumberTypes, event: &'a NumberTypes) -> Self {
         Self::bind(scope, json::val(scope.this, this.root()), json::val(scope.event, event.root()))
+    }
+
+    /// Whether the units left would have paid for the answers `slots` gave, had the crate given them. If not, it might have run
+    /// out of units on the way, and only it can say what the event's verdict is.
+    pub fn afford(&self, slots: &SlotScope<'_>) -> bool {
+        self.budget.left() >= slots.spent()
     }
 
     /// Spends from what `other`, of the same event, has left.

@@ -68,6 +68,11 @@ fn against_double(number: &Number<'_>, double: f64) -> Option<Ordering> {
     Some(integer(number).cmp(&(whole as i128)).then_with(|| 0.0_f64.total_cmp(&(double - whole + 0.0))))
 }
 
+/// How an int orders against a double, exactly. `None` for NaN.
+pub(super) fn int_against_double(int: i64, double: f64) -> Option<Ordering> {
+    against_double(&Number::Int(int), double)
+}
+
 fn integer(number: &Number<'_>) -> i128 {
     match number {
         Number::Int(n) => i128::from(*n),

@@ -25,7 +25,7 @@ pub const LOOPS_MAX: usize = 2;
 pub const PATTERN_SIZE_MAX: usize = 256 * 1024;
 
 /// A turn of a loop over a body of this many nodes is one unit of the budget.
-const NODES_A_UNIT: usize = 8;
+pub(super) const NODES_A_UNIT: usize = 8;
 
 /// What an expression is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

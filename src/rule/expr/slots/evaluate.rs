@@ -1,0 +1,405 @@
+//! What a tree gives on an event.
+//!
+//! Values and errors come in the crate's order: operands from left to right, a method's arguments before its target, and
+//! `&&`, `||`, `all` and `exists` answer in spite of an error where another operand decides.
+
+use std::cmp::Ordering;
+
+use super::moment::Moment;
+use super::scope::{Place, Rows, SlotScope, Stop, sure};
+use super::term::{self, Term};
+use super::tree::{Comparison, List, Message, RecordField, Stream, Test, TextTest, Value, Weight, Whole};
+use crate::rule::capture::{Kind, Row};
+use crate::rule::expr::numeric::Operation;
+use crate::rule::number;
+
+impl Test {
+    pub(super) fn holds(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+        match self {
+            Self::Constant(constant) => Ok(*constant),
+            Self::Wholes(comparison, sides) => {
+                let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
+                Ok(comparison.holds(a.cmp(&b)))
+            }
+            Self::Same(places) => same(&places.0, &places.1, scope, rows),
+            Self::Equal(sides) => {
+                let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
+                equal(a, b, scope)
+            }
+            Self::Order(comparison, sides) => {
+                let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
+                Ok(comparison.holds(sure(term::compare(a, b))?))
+            }
+            Self::Value(value) => match value.term(scope, rows)? {
+                Term::Bool(bool) => Ok(bool),
+                _ => Err(Stop::Unsure),
+            },
+            Self::Not(test) => Ok(!test.holds(scope, rows)?),
+            Self::And(sides) => both(&sides.0, &sides.1, false, scope, rows),
+            Self::Or(sides) => both(&sides.0, &sides.1, true, scope, rows),
+            Self::If(parts) => {
+                let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
+                branch.holds(scope, rows)
+            }
+            Self::Has(place) => place.exists(scope, rows),
+            Self::HasRecord(field) => Ok(field.term(scope)?.is_some()),
+            Self::Among(parts) => {
+                let value = parts.0.term(scope, rows)?;
+                charge(value, parts.1.len(), scope)?;
+                sure(parts.1.holds(value))
+            }
+            Self::AnyOf(parts) => any_of(&parts.0, &parts.1, scope, rows),
+            Self::Element(parts) => {
+                let value = parts.0.term(scope, rows)?;
+                parts.1.holds(value, &parts.2, scope, rows)
+            }
+            Self::Text(test, parts) => {
+                let other = parts.1.text(scope, rows)?;
+                let text = parts.0.text(scope, rows)?;
+                scope.spend_text(other)?;
+                scope.spend_text(text)?;
+                Ok(test.holds(text, other))
+            }
+            Self::Matches(parts, weight) => {
+                let text = parts.0.text(scope, rows)?;
+                weight.charge(text, scope)?;
+                Ok(parts.1.is_match(text))
+            }
+            Self::All(parts) => parts.0.decides(&parts.1, false, scope, rows),
+            Self::Exists(parts) => parts.0.decides(&parts.1, true, scope, rows),
+            Self::ExistsOne(parts) => {
+                let mut count = 0;
+                parts.0.for_each(scope, rows, |rows| {
+                    count += usize::from(parts.1.holds(scope, rows)?);
+                    Ok(())
+                })?;
+                Ok(count == 1)
+            }
+        }
+    }
+}
+
+/// `&&`, which `false` decides, or `||`, which `true` decides.
+fn both(a: &Test, b: &Test, decides: bool, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    match a.holds(scope, rows) {
+        Ok(a) if a == decides => Ok(a),
+        Ok(_) => b.holds(scope, rows),
+        Err(Stop::Unsure) => Err(Stop::Unsure),
+        Err(missing) => match b.holds(scope, rows) {
+            Ok(b) if b != decides => Err(missing),
+            decided => decided,
+        },
+    }
+}
+
+fn same(a: &Place, b: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    let (x, y) = (a.find(scope, rows)?, b.find(scope, rows)?);
+    if let (Some(x), Some(y)) = (x.plain_string(), y.plain_string()) {
+        scope.spend_text(x)?;
+        return Ok(x == y);
+    }
+    equal(sure(Term::of(x, a.said()))?, sure(Term::of(y, b.said()))?, scope)
+}
+
+fn equal(a: Term<'_>, b: Term<'_>, scope: &SlotScope<'_>) -> Result<bool, Stop> {
+    if let Term::Text(text) = a {
+        scope.spend_text(text)?;
+    }
+    sure(term::equal(a, b))
+}
+
+/// Counts so many comparisons of a value, those of a turn left out: they are in what the turn costs.
+fn charge(value: Term<'_>, comparisons: usize, scope: &SlotScope<'_>) -> Result<(), Stop> {
+    match value {
+        Term::Text(text) if text.len() >= 1024 => scope.spend(comparisons.saturating_mul(1 + text.len() / 1024)),
+        _ => Ok(()),
+    }
+}
+
+fn any_of(value: &Value, list: &[Value], scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    let value = value.term(scope, rows)?;
+    charge(value, list.len(), scope)?;
+    let mut found = false;
+    for element in list {
+        let element = element.term(scope, rows)?;
+        found = found || equal(value, element, scope)?;
+    }
+    Ok(found)
+}
+
+impl Comparison {
+    #[inline]
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Equal => ordering.is_eq(),
+            Self::NotEqual => ordering.is_ne(),
+            Self::Less => ordering.is_lt(),
+            Self::LessEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterEqual => ordering.is_ge(),
+        }
+    }
+}
+
+impl TextTest {
+    fn holds(self, text: &str, other: &str) -> bool {
+        match self {
+            Self::StartsWith => text.starts_with(other),
+            Self::EndsWith => text.ends_with(other),
+            Self::Contains => text.contains(other),
+        }
+    }
+}
+
+impl Weight {
+    fn charge(self, text: &str, scope: &SlotScope<'_>) -> Result<(), Stop> {
+        if self.0 && text.len() >= 32 { scope.spend(text.len() / 32) } else { Ok(()) }
+    }
+}
+
+impl Whole {
+    pub(super) fn int(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+        match self {
+            Self::Constant(int) => Ok(*int),
+            Self::Read(place) => {
+                let found = place.find(scope, rows)?;
+                match number::whole(found.json()) {
+                    Some(int) => Ok(int),
+                    None => int_of(sure(Term::of(found, place.said()))?),
+                }
+            }
+            Self::Compute(operation, sides) => {
+                let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
+                sure(term::integers(*operation, a, b))
+            }
+            Self::Negative(int) => sure(int.int(scope, rows)?.checked_neg()),
+            Self::If(parts) => {
+                let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
+                branch.int(scope, rows)
+            }
+            Self::Size(place) => size(place, scope, rows),
+            Self::TextSize(value) => {
+                let text = value.text(scope, rows)?;
+                scope.spend_text(text)?;
+                Ok(text.chars().count() as i64)
+            }
+            Self::Count(stream) => {
+                let mut count = 0;
+                stream.for_each(scope, rows, |_| {
+                    count += 1;
+                    Ok(())
+                })?;
+                Ok(count)
+            }
+            Self::Sum(parts) => {
+                let mut sum = 0_i64;
+                parts.0.for_each(scope, rows, |rows| {
+                    scope.spend(1)?;
+                    sum = sure(sum.checked_add(parts.1.int(scope, rows)?))?;
+                    Ok(())
+                })?;
+                Ok(sum)
+            }
+        }
+    }
+}
+
+fn int_of(term: Term<'_>) -> Result<i64, Stop> {
+    match term {
+        Term::Int(int) => Ok(int),
+        _ => Err(Stop::Unsure),
+    }
+}
+
+/// Of a list or a text.
+fn size(place: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    let found = place.find(scope, rows)?;
+    match found.kind() {
+        Kind::Array => Ok(found.len() as i64),
+        Kind::String => {
+            let text = sure(found.plain_string())?;
+            scope.spend_text(text)?;
+            Ok(text.chars().count() as i64)
+        }
+        _ => Err(Stop::Unsure),
+    }
+}
+
+impl Value {
+    pub(super) fn term<'e>(&'e self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Term<'e>, Stop> {
+        match self {
+            Self::Constant(term) => Ok(*term),
+            Self::Text(text) => Ok(Term::Text(text)),
+            Self::Read(place) => place.term(scope, rows),
+            Self::Whole(whole) => whole.int(scope, rows).map(Term::Int),
+            Self::Test(test) => test.holds(scope, rows).map(Term::Bool),
+            Self::Compute(operation, sides) => {
+                let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
+                sure(term::compute(*operation, a, b))
+            }
+            Self::Negative(value) => match value.term(scope, rows)? {
+                Term::Int(int) => sure(int.checked_neg().map(Term::Int)),
+                Term::Double(double) => Ok(Term::Double(-double)),
+                _ => Err(Stop::Unsure),
+            },
+            Self::If(parts) => {
+                let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
+                branch.term(scope, rows)
+            }
+            Self::Now => scope.now(),
+            Self::Record(field, name) => field.term(scope)?.ok_or(Stop::Missing(*name)),
+            Self::Moment(value) => match value.term(scope, rows)? {
+                Term::Text(text) => sure(Moment::parse(text).map(Term::Moment)),
+                moment @ Term::Moment(_) => Ok(moment),
+                _ => Err(Stop::Unsure),
+            },
+            Self::Double(value) => match value.term(scope, rows)? {
+                Term::Int(int) => Ok(Term::Double(int as f64)),
+                double @ Term::Double(_) => Ok(double),
+                _ => Err(Stop::Unsure),
+            },
+            Self::Sum(parts) => {
+                let mut sum = Term::Int(0);
+                parts.0.for_each(scope, rows, |rows| {
+                    scope.spend(1)?;
+                    sum = match parts.1.term(scope, rows)? {
+                        number @ (Term::Int(_) | Term::Double(_)) => sure(term::compute(Operation::Add, sum, number))?,
+                        _ => return Err(Stop::Unsure),
+                    };
+                    Ok(())
+                })?;
+                Ok(sum)
+            }
+        }
+    }
+
+    fn text<'e>(&'e self, scope: &SlotScope<'e>, rows: &Rows) -> Result<&'e str, Stop> {
+        match self.term(scope, rows)? {
+            Term::Text(text) => Ok(text),
+            _ => Err(Stop::Unsure),
+        }
+    }
+}
+
+impl RecordField {
+    /// `None` where the record has none.
+    fn term<'e>(self, scope: &SlotScope<'e>) -> Result<Option<Term<'e>>, Stop> {
+        let record = &scope.record;
+        Ok(match self {
+            Self::Stream => Some(Term::Text(record.stream)),
+            Self::PartitionKey => record.partition_key.map(Term::Text),
+            Self::ExplicitHashKey => record.explicit_hash_key.map(Term::Text),
+            Self::ArrivedAt => Some(Term::Moment(sure(Moment::of(record.arrived))?)),
+            Self::Size => Some(Term::Int(i64::try_from(record.size).unwrap_or(i64::MAX))),
+        })
+    }
+}
+
+impl List {
+    /// Goes through the rows of the list until one stops it.
+    #[inline]
+    fn rows(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<impl ExactSizeIterator<Item = Row> + use<>, Stop> {
+        let found = self.place.list(scope, rows)?;
+        scope.spend(found.len().saturating_mul(self.turn))?;
+        Ok(found.rows(scope.captured(), self.frame))
+    }
+
+    #[inline]
+    fn for_each(
+        &self,
+        scope: &SlotScope<'_>,
+        rows: &Rows,
+        mut turn: impl FnMut(&Rows) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let mut inner = *rows;
+        for row in self.rows(scope, rows)? {
+            inner[self.row] = row;
+            turn(&inner)?;
+        }
+        Ok(())
+    }
+
+    /// `all`, which one `false` decides, or `exists`, which one `true` decides; in spite of fields that are missing in other
+    /// elements.
+    fn decides(&self, test: &Test, decides: bool, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+        let mut inner = *rows;
+        let mut missing = None;
+        for row in self.rows(scope, rows)? {
+            inner[self.row] = row;
+            match test.holds(scope, &inner) {
+                Ok(holds) if holds == decides => return Ok(decides),
+                Ok(_) => {}
+                Err(Stop::Unsure) => return Err(Stop::Unsure),
+                Err(stop) => missing = Some(stop),
+            }
+        }
+        missing.map_or(Ok(!decides), Err)
+    }
+
+    /// Whether an element is equal to the value.
+    fn holds(&self, value: Term<'_>, element: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+        let mut inner = *rows;
+        for row in self.rows(scope, rows)? {
+            inner[self.row] = row;
+            charge(value, 1, scope)?;
+            if equal(value, element.term(scope, &inner)?, scope)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Stream {
+    #[inline]
+    fn for_each(
+        &self,
+        scope: &SlotScope<'_>,
+        rows: &Rows,
+        mut turn: impl FnMut(&Rows) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        // That the list itself is missing is the same, however many macros there are.
+        self.list.place.list(scope, rows)?;
+        let result = self.list.for_each(scope, rows, |rows| {
+            for filter in &self.filters {
+                if !filter.holds(scope, rows)? {
+                    return Ok(());
+                }
+            }
+            turn(rows)
+        });
+        if self.is_single { result } else { result.map_err(|_| Stop::Unsure) }
+    }
+}
+
+impl Message {
+    /// Writes the text to the end of `to`.
+    pub(super) fn write(&self, to: &mut String, scope: &SlotScope<'_>, rows: &Rows) -> Result<(), Stop> {
+        match self {
+            Self::Text(value) => {
+                let text = value.text(scope, rows)?;
+                scope.spend_text(text)?;
+                to.push_str(text);
+            }
+            Self::Shown(value) => match value.term(scope, rows)? {
+                Term::Text(text) => to.push_str(text),
+                Term::Int(int) => to.push_str(&int.to_string()),
+                Term::Double(double) => to.push_str(&double.to_string()),
+                Term::Bool(bool) => to.push_str(if bool { "true" } else { "false" }),
+                _ => return Err(Stop::Unsure),
+            },
+            Self::Joined(parts) => {
+                for part in parts {
+                    part.write(to, scope, rows)?;
+                    // Each sign of addition reads what was joined so far.
+                    scope.spend_text(to)?;
+                }
+            }
+            Self::If(parts) => {
+                let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
+                branch.write(to, scope, rows)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! Expressions over captured slots: the `cel` crate's answers at a twentieth of the price, for what can be answered so.
+//!
+//! The crate walks a syntax tree and boxes every value. Here the same syntax tree is compiled once ([`compile`]) to trees whose
+//! types are known ([`tree`]), and evaluated ([`evaluate`]) over the spans that one pass has found in the event's bytes
+//! ([`crate::rule::capture`]): no tree of the event, and no allocation but for a message.
+//!
+//! **A compiled expression never guesses.** It gives what the crate would give, or says that it is unsure: of every error but a
+//! missing field, of texts with escapes, numbers beyond 64 bits, and of whatever else is not certain. Then the crate evaluates
+//! the very same expression. What is not covered at all has no compiled form. `tests/expressions` compares the two.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`reading`], [`macros`] | which places are read; which macro was written |
+//! | [`compile`], [`fold`] | syntax tree to typed tree; constants |
+//! | [`tree`], [`scope`], [`evaluate`] | the trees, what they are evaluated over, and how |
+//! | [`term`], [`moment`] | values, and what CEL does with them |
+//! | [`cost`] | the most an expression can cost |
+
+mod compile;
+mod cost;
+mod evaluate;
+mod fold;
+mod macros;
+mod moment;
+mod reading;
+mod scope;
+mod term;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use cel::IdedExpr;
+use regex::Regex;
+
+use self::compile::Compiler;
+pub use self::cost::Cost;
+pub use self::reading::Ground;
+use self::scope::OUTSIDE;
+pub use self::scope::SlotScope;
+use self::scope::Stop;
+use self::tree::{Message, Test};
+use super::{EvaluationError, MESSAGE_MAX, Yields};
+use crate::rule::capture::Reads;
+
+/// An expression's compiled form.
+#[derive(Debug)]
+pub(super) struct Slots {
+    root: Root,
+    names: Box<[Box<str>]>,
+    /// What the crate charges outside loops, at most.
+    charges: usize,
+}
+
+#[derive(Debug)]
+enum Root {
+    Test(Test),
+    Message(Message),
+}
+
+impl Slots {
+    /// `None` when something of the expression is not covered. Then nothing is added to `reads`.
+    pub(super) fn compile(
+        written: &IdedExpr,
+        yields: Yields,
+        patterns: &[Regex],
+        reads: &mut Reads,
+        ground: Ground<'_>,
+    ) -> Option<Self> {
+        let before = reads.clone();
+        let compiled = Self::try_compile(written, yields, patterns, reads, ground);
+        if compiled.is_none() {
+            *reads = before;
+        }
+        compiled
+    }
+
+    fn try_compile(
+        written: &IdedExpr,
+        yields: Yields,
+        patterns: &[Regex],
+        reads: &mut Reads,
+        ground: Ground<'_>,
+    ) -> Option<Self> {
+        let mut compiler = Compiler::new(reads, ground, patterns);
+        if compiler.reading.hides_payload() {
+            return None;
+        }
+        let root = match yields {
+            Yields::Bool => Root::Test(compiler.test(written)?),
+            Yields::Text => Root::Message(compiler.message(written)?),
+        };
+        Some(Self { root, names: compiler.reading.names.into(), charges: macros::charges(written) })
+    }
+
+    /// `None` when unsure.
+    pub(super) fn test(&self, scope: &SlotScope<'_>) -> Option<Result<bool, EvaluationError>> {
+        let Root::Test(test) = &self.root else { return None };
+        let result = scope.spend(self.charges).and_then(|()| test.holds(scope, &OUTSIDE));
+        self.told(result)
+    }
+
+    /// `None` when unsure.
+    pub(super) fn text(&self, scope: &SlotScope<'_>) -> Option<Result<String, EvaluationError>> {
+        let Root::Message(message) = &self.root else { return None };
+        let mut text = String::new();
+        let result = scope.spend(self.charges).and_then(|()| message.write(&mut text, scope, &OUTSIDE));
+        if let Some((end, _)) = text.char_indices().nth(MESSAGE_MAX) {
+            text.truncate(end);
+        }
+        self.told(result.map(|()| text))
+    }
+
+    fn told<T>(&self, result: Result<T, Stop>) -> Option<Result<T, EvaluationError>> {
+        match result {
+            Ok(value) => Some(Ok(value)),
+            Err(Stop::Unsure) => None,
+            Err(Stop::Missing(name)) => {
+                let name = self.names.get(name.0 as usize)?.to_string();
+                Some(Err(EvaluationError::MissingField { name }))
+            }
+        }
+    }
+}

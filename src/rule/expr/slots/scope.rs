@@ -1,0 +1,149 @@
+//! What a compiled expression is evaluated over, and how it looks values up there.
+
+use std::cell::Cell;
+
+use super::moment::Moment;
+use super::term::Term;
+use crate::model::Timestamp;
+use crate::rule::RecordFacts;
+use crate::rule::capture::{Captured, Found, Kind, Row, Slot};
+use crate::rule::expr::budget::UNITS_MAX;
+use crate::rule::expr::prepare::LOOPS_MAX;
+use crate::rule::number_types::NumberType;
+
+/// One event, for the compiled forms of all its contract's expressions.
+#[derive(Debug)]
+pub struct SlotScope<'e> {
+    captured: Captured<'e>,
+    pub(super) record: RecordFacts<'e>,
+    now: Timestamp,
+    /// What the crate would have spent at most, in units of its budget.
+    spent: Cell<i64>,
+}
+
+/// Why an evaluation ends without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The crate is to be asked.
+    Unsure,
+    /// The crate would say that this field is missing.
+    Missing(Name),
+}
+
+/// Names a field an expression writes: its index among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name(pub(super) u32);
+
+/// What `None` means of what is not computed here.
+pub(super) fn sure<T>(value: Option<T>) -> Result<T, Stop> {
+    value.ok_or(Stop::Unsure)
+}
+
+/// Which element each loop around is at. The first is the event's row, so that every place has one; the last is that of a list
+/// gone through without a macro (`in`, `sum`), which may be inside all of them.
+pub(super) type Rows = [Row; 2 + LOOPS_MAX];
+
+/// The rows outside all loops.
+pub(super) const OUTSIDE: Rows = [Row::EVENT; 2 + LOOPS_MAX];
+
+impl<'e> SlotScope<'e> {
+    pub fn new(captured: Captured<'e>, record: RecordFacts<'e>, now: Timestamp) -> Self {
+        Self { captured, record, now, spent: Cell::new(0) }
+    }
+
+    /// The units of the crate's budget that answers given so far would have cost there, at most. It is bounded by
+    /// [`UNITS_MAX`], beyond which every evaluation of the event is unsure.
+    pub fn spent(&self) -> i64 {
+        self.spent.get()
+    }
+
+    pub fn captured(&self) -> &Captured<'e> {
+        &self.captured
+    }
+
+    /// Counts what the crate would spend, at most.
+    #[inline]
+    pub(super) fn spend(&self, units: usize) -> Result<(), Stop> {
+        let spent = self.spent.get().saturating_add(i64::try_from(units).unwrap_or(i64::MAX));
+        self.spent.set(spent);
+        if spent > UNITS_MAX { Err(Stop::Unsure) } else { Ok(()) }
+    }
+
+    /// Counts a text that is read once.
+    #[inline]
+    pub(super) fn spend_text(&self, text: &str) -> Result<(), Stop> {
+        if text.len() < 1024 { Ok(()) } else { self.spend(text.len() / 1024) }
+    }
+
+    pub(super) fn now(&self) -> Result<Term<'e>, Stop> {
+        sure(Moment::of(self.now).map(Term::Moment))
+    }
+}
+
+/// A place expressions read.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    slot: Slot,
+    /// Which of the rows it is in.
+    row: usize,
+    /// From `this`, `event` or a loop's variable down to the place, each but the first by the name that leads there.
+    way: Box<[(Slot, Name)]>,
+    /// What the schema calls a number there.
+    said: Option<NumberType>,
+}
+
+impl Place {
+    /// `way` holds at least the place itself, at its end.
+    pub(super) fn new(row: usize, way: Vec<(Slot, Name)>, said: Option<NumberType>) -> Option<Self> {
+        let (slot, _) = *way.last()?;
+        Some(Self { slot, row, way: way.into(), said })
+    }
+
+    pub(super) fn said(&self) -> Option<NumberType> {
+        self.said
+    }
+
+    #[inline]
+    pub(super) fn find<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Found<'e>, Stop> {
+        match scope.captured.value(rows[self.row], self.slot) {
+            Some(found) => Ok(found),
+            None => Err(self.absent(scope, rows)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn term<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Term<'e>, Stop> {
+        sure(Term::of(self.find(scope, rows)?, self.said))
+    }
+
+    /// `has()`. Only an object can be asked.
+    #[inline]
+    pub(super) fn exists(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+        if scope.captured.value(rows[self.row], self.slot).is_some() {
+            return Ok(true);
+        }
+        match self.first_absent(scope, rows) {
+            Some(step) if step + 1 == self.way.len() => Ok(false),
+            _ => Err(self.absent(scope, rows)),
+        }
+    }
+
+    #[cold]
+    fn absent(&self, scope: &SlotScope<'_>, rows: &Rows) -> Stop {
+        self.first_absent(scope, rows).map_or(Stop::Unsure, |step| Stop::Missing(self.way[step].1))
+    }
+
+    /// The step at which the way to a place that is not there ends, for want of a field. `None` where it ends at something
+    /// that has no fields.
+    fn first_absent(&self, scope: &SlotScope<'_>, rows: &Rows) -> Option<usize> {
+        let kind = |slot| scope.captured.value(rows[self.row], slot).map(|found| found.kind());
+        let end = self.way.iter().position(|(slot, _)| kind(*slot) != Some(Kind::Object))?;
+        (end > 0 && kind(self.way[end].0).is_none()).then_some(end)
+    }
+
+    /// Of a list that is looped over.
+    pub(super) fn list<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Found<'e>, Stop> {
+        let found = self.find(scope, rows)?;
+        if found.kind() == Kind::Array { Ok(found) } else { Err(Stop::Unsure) }
+    }
+}
