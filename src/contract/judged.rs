@@ -11,8 +11,8 @@ use super::written::{Owner, Status};
 use crate::decode::json::{self, Checked, Malformed};
 use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, ViolationKind};
 use crate::plan::{Outcome, Plan};
-use crate::rule::capture::{Captured, Captures, Row, Slot};
-use crate::rule::expr::{Bindings, Expression};
+use crate::rule::capture::{Captured, Captures, Reads, Row, Slot};
+use crate::rule::expr::{Bindings, EvaluationError, Expression, Ground, SlotScope};
 use crate::rule::field::FieldCheck;
 use crate::rule::mask::Mask;
 use crate::rule::number_types::NumberTypes;
@@ -105,12 +105,32 @@ pub(super) enum Condition {
         /// [`ViolationKind::Field`], or `Reference` when a reference list decides.
         kind: ViolationKind,
     },
-    Rule {
-        expression: Expression,
-        when: Option<Expression>,
-        message: Option<Arc<str>>,
-        message_expression: Option<Expression>,
-    },
+    Rule(Box<Rule>),
+}
+
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) expression: Expression,
+    pub(super) when: Option<Expression>,
+    pub(super) message: Option<Arc<str>>,
+    pub(super) message_expression: Option<Expression>,
+}
+
+impl Check {
+    /// Lets the check be evaluated over slots, so far as that is possible.
+    pub(super) fn read_slots(&mut self, reads: &mut Reads, payload: &Pointer, numbers: &Numbers, masks: &[Mask]) {
+        let rule = match &mut self.condition {
+            Condition::Field { check, .. } => return check.read_slots(reads, payload),
+            Condition::Rule(rule) => rule,
+        };
+        let ground = Ground { payload, numbers: &numbers.this, masks: &[] };
+        rule.expression.read_slots(reads, ground);
+        for (expression, masks) in [(&mut rule.when, &[][..]), (&mut rule.message_expression, masks)] {
+            if let Some(expression) = expression {
+                expression.read_slots(reads, Ground { masks, ..ground });
+            }
+        }
+    }
 }
 
 /// What a check found, before the contract adds whose it is.
@@ -172,19 +192,34 @@ impl Contract {
         if self.this.is_some_and(|this| captured.value(Row::EVENT, this).is_none()) {
             return self.without_payload();
         }
-        let mut violations = Violations::default();
-        findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
-        let unsure: Vec<&Check> = self.live_checks().collect();
-        if !unsure.is_empty() {
+        let slots = SlotScope::new(captured, *record, now);
+        let on_slots = |check| (check, self.find_on_slots(check, &slots));
+        let mut found: Vec<(&Check, Option<Option<Found>>)> = self.live_checks().map(on_slots).collect();
+        if found.iter().any(|(_, found)| found.is_none()) {
             let event = checked.tree();
             let Some(payload) = self.payload.resolve(&event) else { return self.without_payload() };
             let scope = Scope { this: payload, event: &event, record: *record, now };
-            let bindings = self.numbers.bind(&scope);
-            for check in unsure {
-                violations.push(check, self.find(check, &scope, &bindings));
+            self.ask_the_tree(&mut found, &scope, &slots);
+        }
+        let mut violations = Violations::default();
+        findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
+        found.into_iter().for_each(|(check, found)| violations.push(check, found.flatten()));
+        violations.decide(self)
+    }
+
+    /// Finds in the tree what the slots could not tell; and everything, where the rules of the event together may cost more
+    /// than they are allowed.
+    fn ask_the_tree(&self, found: &mut [(&Check, Option<Option<Found>>)], scope: &Scope<'_>, slots: &SlotScope<'_>) {
+        let bindings = self.numbers.bind(scope);
+        for (check, found) in found.iter_mut().filter(|(_, found)| found.is_none()) {
+            *found = Some(self.find(check, scope, &bindings));
+        }
+        if !bindings.afford(slots) {
+            let bindings = self.numbers.bind(scope);
+            for (check, found) in found {
+                *found = Some(self.find(check, scope, &bindings));
             }
         }
-        violations.decide(self)
     }
 
     /// Judges one event by its tree: what the single pass leaves undecided, in the same words.
@@ -217,30 +252,60 @@ impl Contract {
         violations.decide(self)
     }
 
+    /// What a check finds in what was captured of an event. `None` when only its tree can tell.
+    fn find_on_slots(&self, check: &Check, slots: &SlotScope<'_>) -> Option<Option<Found>> {
+        let rule = match &check.condition {
+            Condition::Field { check, kind } => {
+                let finding = check.find_on_slots(slots.captured(), &self.payload)?;
+                return Some(finding.map(|finding| Found { kind: *kind, finding }));
+            }
+            Condition::Rule(rule) => rule,
+        };
+        let applies = rule.when.as_ref().map_or(Some(Ok(true)), |when| when.test_on_slots(slots))?;
+        let holds = match applies {
+            Ok(true) => rule.expression.test_on_slots(slots)?,
+            Ok(false) => Ok(true),
+            Err(error) => Err(error),
+        };
+        let told = match &rule.message_expression {
+            // A message that fails is not told, as one that is not there.
+            Some(expression) if holds == Ok(false) => expression.text_on_slots(slots)?.ok(),
+            _ => None,
+        };
+        Some(self.found(check, rule, holds, |_| told))
+    }
+
     /// What a check finds in an event's tree.
     fn find(&self, check: &Check, scope: &Scope<'_>, bindings: &Bindings<'_>) -> Option<Found> {
-        let (expression, when, message, message_expression) = match &check.condition {
+        let rule = match &check.condition {
             Condition::Field { check, kind } => {
                 return check.find(scope.this, &self.payload).map(|finding| Found { kind: *kind, finding });
             }
-            Condition::Rule { expression, when, message, message_expression } => {
-                (expression, when, message, message_expression)
-            }
+            Condition::Rule(rule) => rule,
         };
-        let found =
-            |kind, message| Some(Found { kind, finding: Finding { pointer: self.payload.to_string(), message } });
-        let applies = when.as_ref().map_or(Ok(true), |when| when.test(bindings));
-        match applies.and_then(|applies| if applies { expression.test(bindings) } else { Ok(true) }) {
-            Ok(true) => None,
+        let applies = rule.when.as_ref().map_or(Ok(true), |when| when.test(bindings));
+        let holds = applies.and_then(|applies| if applies { rule.expression.test(bindings) } else { Ok(true) });
+        self.found(check, rule, holds, |expression| self.told(expression, scope, bindings))
+    }
+
+    /// What it means that a rule holds, or does not, or cannot be evaluated.
+    fn found(
+        &self,
+        check: &Check,
+        rule: &Rule,
+        holds: Result<bool, EvaluationError>,
+        told: impl FnOnce(&Expression) -> Option<String>,
+    ) -> Option<Found> {
+        let (kind, message) = match holds {
+            Ok(true) => return None,
             Ok(false) => {
-                let told = message_expression.as_ref().and_then(|e| self.told(e, scope, bindings));
-                let told = told.or_else(|| message.as_ref().map(|m| m.to_string()));
-                found(ViolationKind::Rule, told.unwrap_or_else(|| format!("{} does not hold", check.id)))
+                let told = rule.message_expression.as_ref().and_then(told);
+                let told = told.or_else(|| rule.message.as_ref().map(|message| message.to_string()));
+                (ViolationKind::Rule, told.unwrap_or_else(|| format!("{} does not hold", check.id)))
             }
-            Err(error) => {
-                found(ViolationKind::EvaluationError, format!("{} could not be evaluated: {error}", check.id))
-            }
-        }
+            Err(error) => (ViolationKind::EvaluationError, format!("{} could not be evaluated: {error}", check.id)),
+        };
+        Some(Found { kind, finding: Finding { pointer: self.payload.to_string(), message } })
     }
 
     /// What a `messageExpression` says; `None` when it fails. It sees the event with its private fields masked, so that

@@ -10,7 +10,7 @@ use super::example;
 use super::file::RuleFile;
 use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
-use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS};
+use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule};
 use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, ViolationKind};
 use crate::plan::Plan;
@@ -56,8 +56,10 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let metadata = metadata?;
     let numbers = schema.as_ref().map(|schema| Numbers::of(schema, &payload)).unwrap_or_default();
     let mut reads = Reads::default();
-    let place = payload.segments().iter().fold(Reads::EVENT, |place, key| reads.key(place, key));
+    let place = reads.below(payload.segments());
     let this = reads.slot(place);
+    let live = checks.iter_mut().filter(|check| check.mode != Mode::Off);
+    live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers, &masks));
     let plan = match written.schema.as_deref().filter(|_| schema.is_some()) {
         Some(path) => shared.data.plan(path, written.formats, &payload, reads),
         None => Plan::without_schema(reads),
@@ -256,12 +258,12 @@ fn rules(file: &RuleFile<'_>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
             severity: common.severity,
             on_fail: common.on_fail.unwrap_or(consequence(common.severity)),
             mode: common.mode.and(mode),
-            condition: Condition::Rule {
+            condition: Condition::Rule(Box::new(Rule {
                 expression,
                 when: expressions.1,
                 message: common.message,
                 message_expression: expressions.2,
-            },
+            })),
         });
     }
     checks
