@@ -24,7 +24,7 @@
 //!
 //! Deliberately absent: transformation of events (a good event leaves as it came), plugins, a rule language of our own.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod admin;
 pub mod cli;

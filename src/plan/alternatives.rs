@@ -6,6 +6,7 @@ use super::walk::{Stop, Walker};
 use crate::decode::json::scan::Mark;
 
 impl<'s> Walker<'_, 's> {
+    #[inline(never)]
     pub(super) fn value_and_also(&mut self, node: &'s Node) -> Result<(), Stop> {
         let start = self.scan.mark();
         let mut end = None;
@@ -14,7 +15,7 @@ impl<'s> Walker<'_, 's> {
             end = Some(self.scan.mark());
         }
         for also in node.also.iter() {
-            self.scan.return_to(start);
+            self.read_again(start)?;
             if self.applies(node, also)? {
                 end = Some(self.scan.mark());
             }
@@ -22,7 +23,7 @@ impl<'s> Walker<'_, 's> {
         match end {
             Some(end) => self.scan.return_to(end),
             None => {
-                self.scan.return_to(start);
+                self.read_again(start)?;
                 self.scan.skip()?;
             }
         }
@@ -35,7 +36,7 @@ impl<'s> Walker<'_, 's> {
         match also {
             Also::All(nodes) => {
                 for node in nodes {
-                    self.scan.return_to(start);
+                    self.read_again(start)?;
                     self.walk(*node)?;
                 }
                 Ok(true)
@@ -48,7 +49,7 @@ impl<'s> Walker<'_, 's> {
             }
             Also::If { condition, then, otherwise } => {
                 let branch = if self.attempt(*condition)? { *then } else { *otherwise };
-                self.scan.return_to(start);
+                self.read_again(start)?;
                 self.walk(branch).map(|()| true)
             }
         }
@@ -57,7 +58,7 @@ impl<'s> Walker<'_, 's> {
     fn any(&mut self, node: &'s Node, alternatives: &'s [NodeId], start: Mark) -> Result<bool, Stop> {
         let mut undecided = false;
         for alternative in alternatives {
-            self.scan.return_to(start);
+            self.read_again(start)?;
             match self.attempt(*alternative) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
@@ -74,7 +75,7 @@ impl<'s> Walker<'_, 's> {
     fn one(&mut self, node: &'s Node, alternatives: &'s [NodeId], start: Mark) -> Result<bool, Stop> {
         let mut end = None;
         for alternative in alternatives {
-            self.scan.return_to(start);
+            self.read_again(start)?;
             if self.attempt(*alternative)? {
                 if end.is_some() {
                     return self.fails(node, Keyword::Several).map(|()| false);
@@ -126,7 +127,7 @@ impl<'s> Walker<'_, 's> {
         }
         let mut inside = Vec::with_capacity(alternatives.len());
         for alternative in alternatives {
-            self.scan.return_to(start);
+            self.read_again(start)?;
             inside.push(self.told_of(*alternative)?);
         }
         self.scan.return_to(start);

@@ -25,7 +25,7 @@ impl<'s> Walker<'_, 's> {
             length += 1;
             let end = self.scan.mark();
             if let Some(Contains { node, .. }) = &array.contains {
-                self.scan.return_to(start);
+                self.read_again(start)?;
                 contained += u64::from(self.attempt(*node)?);
                 self.scan.return_to(end);
             }

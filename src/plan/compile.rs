@@ -67,7 +67,9 @@ pub(super) fn plan(references: Option<&References<'_>>, formats: bool, payload: 
     let schema = compiler.at((String::new(), String::new()));
     let event = payload.segments().iter().rev().fold(schema, |inner, key| compiler.envelope(key, inner));
     let root = compiler.reading(event, &reads);
-    let Compiler { nodes, words, left_out, .. } = compiler;
+    let Compiler { mut nodes, words, left_out, .. } = compiler;
+    // All but the first, which is skipped.
+    nodes[NEVER..].iter_mut().for_each(Node::finish);
     Plan { nodes, words, root, reads, left_out }
 }
 

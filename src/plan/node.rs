@@ -1,5 +1,6 @@
 //! The compiled form of a schema: a table of nodes that refer to each other by index, so that recursion costs nothing.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::format::Format;
@@ -75,6 +76,10 @@ pub(super) struct Node {
     pub(super) also: Arc<[Also]>,
     /// Whether nothing but `also` can fail.
     pub(super) is_bare: bool,
+    /// Whether it is neither left out nor [`ANY`], and nothing applies beside it.
+    pub(super) is_plain: bool,
+    /// Integers that pass for certain.
+    pub(super) integers: RangeInclusive<i64>,
     /// Where rules read the value from.
     pub(super) slot: Option<Slot>,
     /// Stands for what the plan does not express.
@@ -96,10 +101,23 @@ impl Node {
             array: None,
             also: Arc::default(),
             is_bare: false,
+            is_plain: false,
+            integers: NO_INTEGERS,
             slot: None,
             left_out: false,
             schema: ANY,
         }
+    }
+
+    /// Works out what follows from the rest, once that is complete.
+    pub(super) fn finish(&mut self) {
+        self.is_plain = !self.left_out && self.also.is_empty();
+        self.integers = match (&self.numbers, &self.values) {
+            _ if !self.declared.has(Types::INTEGER) => NO_INTEGERS,
+            (None, None) => i64::MIN..=i64::MAX,
+            (Some(numbers), None) => numbers.integers(),
+            _ => NO_INTEGERS,
+        };
     }
 
     /// Stands for what the plan does not express.
@@ -129,6 +147,21 @@ pub(super) struct Numbers {
     pub(super) above: Option<Exact>,
     pub(super) below: Option<Exact>,
     pub(super) multiple_of: Option<Exact>,
+}
+
+#[expect(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
+const NO_INTEGERS: RangeInclusive<i64> = 1..=0;
+
+impl Numbers {
+    /// Those within all bounds, as far as the bounds are integers.
+    fn integers(&self) -> RangeInclusive<i64> {
+        let is_plain = self.above.is_none() && self.below.is_none() && self.multiple_of.is_none();
+        let whole = |bound: Option<Exact>, otherwise| bound.map_or(Some(otherwise), Exact::to_integer);
+        match (whole(self.minimum, i64::MIN), whole(self.maximum, i64::MAX)) {
+            (Some(least), Some(most)) if is_plain => least..=most,
+            _ => NO_INTEGERS,
+        }
+    }
 }
 
 /// The scalars of `enum` or `const`. Arrays and objects among them are only in the node's types: whether one equals the

@@ -44,6 +44,10 @@ impl Exact {
         self.scale == 0
     }
 
+    pub(super) fn to_integer(self) -> Option<i64> {
+        self.is_integer().then_some(self.units)
+    }
+
     /// As a length or a number of things.
     pub(super) fn to_count(self) -> Option<u64> {
         u64::try_from(self.units).ok().filter(|_| self.is_integer())

@@ -2,24 +2,28 @@
 
 use super::node::{Keyword, Node, Strings, Types, Values};
 use super::walk::{Stop, Walker};
+use crate::decode::json::strings::Key;
 
 impl<'s> Walker<'_, 's> {
+    #[inline]
     pub(super) fn string(&mut self, node: &'s Node) -> Result<(), Stop> {
         let string = self.scan.key()?;
         self.escaped = string.escaped;
-        if !node.types.has(Types::STRING) {
+        let is_any = node.strings.is_none() && node.values.is_none();
+        if is_any && node.types.has(Types::STRING) { Ok(()) } else { self.content_of(node, string) }
+    }
+
+    #[inline(never)]
+    fn content_of(&mut self, node: &'s Node, string: Key) -> Result<(), Stop> {
+        let is_string = node.types.has(Types::STRING);
+        if !is_string {
             self.mistyped(node, Types::STRING)?;
         }
-        if node.strings.is_none() && node.values.is_none() {
-            return Ok(());
-        }
         let content = self.content(string)?;
-        let listed = node.values.as_ref().is_none_or(|values| values.has(content));
-        let broken = node.strings.as_ref().map_or([None; 4], |strings| strings.broken_by(content));
         // A value of no type that the values have is told by `mistyped`.
-        if !listed && node.types.has(Types::STRING) {
-            self.fails(node, Keyword::Choice)?;
-        }
+        let listed = !is_string || node.values.as_ref().is_none_or(|values| values.has(content));
+        let broken = node.strings.as_ref().map_or([None; 4], |strings| strings.broken_by(content));
+        self.require(listed, node, Keyword::Choice)?;
         broken.into_iter().flatten().try_for_each(|keyword| self.fails(node, keyword))
     }
 }

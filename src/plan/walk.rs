@@ -6,14 +6,14 @@
 use super::node::{ANY, Keyword, Node, NodeId, Types};
 use super::number::Exact;
 use super::told::Told;
-use crate::decode::json::scan::{Scanner, Stacks};
+use crate::decode::json::scan::{Mark, Scanner, Stacks};
 use crate::decode::json::strings::{Key, escaped_char};
 use crate::decode::json::{Checked, DEPTH_MAX, Malformed};
 use crate::rule::capture::{Captures, Row};
 
-/// How many nodes may be walked for each byte of an event. A schema that applies to one value again and again (`anyOf` in a
-/// recursive schema) could take exponential time; the `jsonschema` crate remembers what it has judged.
-const WALKS_PER_BYTE: usize = 16;
+/// How many bytes may be read again for each byte of an event. A schema that applies to one value again and again (`anyOf` in
+/// a recursive schema) could take exponential time; the `jsonschema` crate remembers what it has judged.
+const READ_AGAIN_MAX: usize = 128;
 
 /// How deep walks may be nested, for the stack's sake. Each level of the event takes one, each reference or alternative on
 /// the way to it another.
@@ -102,7 +102,10 @@ pub(super) struct Walker<'e, 's> {
     pub(super) attempts: usize,
     /// Whether the last string had escapes.
     pub(super) escaped: bool,
-    walks_left: usize,
+    /// The last number, if it was a plain integer.
+    pub(super) integer: Option<i64>,
+    /// How many more bytes may be read again.
+    again_left: usize,
     pub(super) nesting: usize,
 }
 
@@ -122,7 +125,8 @@ impl<'e, 's> Walker<'e, 's> {
             row: Row::EVENT,
             attempts: 0,
             escaped: false,
-            walks_left: text.len().saturating_mul(WALKS_PER_BYTE),
+            integer: None,
+            again_left: text.len().saturating_mul(READ_AGAIN_MAX),
             nesting: 0,
         }
     }
@@ -138,26 +142,64 @@ impl<'e, 's> Walker<'e, 's> {
     }
 
     /// The value that begins here, to its end.
+    #[inline]
     pub(super) fn walk(&mut self, id: NodeId) -> Result<(), Stop> {
+        let node = &self.nodes[id];
+        if !node.is_plain {
+            return self.walk_any(id);
+        }
+        let start = self.scan.at;
+        // Most values are strings and numbers.
+        match self.scan.peek() {
+            Some(b'"') => self.string(node)?,
+            Some(b'-' | b'0'..=b'9') => self.number(node)?,
+            _ => self.nested_value(node)?,
+        }
+        self.keep(node, start);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn walk_any(&mut self, id: NodeId) -> Result<(), Stop> {
         if id == ANY {
             return Ok(self.scan.skip()?);
         }
         let node = &self.nodes[id];
-        if node.left_out || self.walks_left == 0 || self.nesting == NESTING_MAX {
+        if node.left_out || self.nesting == NESTING_MAX {
             return Err(Stop::Undecided);
         }
-        self.walks_left -= 1;
-        self.nesting += 1;
         let start = self.scan.at;
-        if node.also.is_empty() {
-            self.value(node)?;
-        } else {
-            self.value_and_also(node)?;
-        }
-        if let Some(slot) = node.slot {
-            self.captures.keep(self.row, slot, start..self.scan.at, self.escaped);
-        }
+        self.nesting += 1;
+        self.value_and_also(node)?;
         self.nesting -= 1;
+        self.keep(node, start);
+        Ok(())
+    }
+
+    #[inline]
+    fn keep(&mut self, node: &'s Node, start: usize) {
+        if let Some(slot) = node.slot {
+            self.captures.keep(self.row, slot, start..self.scan.at, self.escaped, self.integer);
+        }
+    }
+
+    #[inline(never)]
+    fn nested_value(&mut self, node: &'s Node) -> Result<(), Stop> {
+        if self.nesting == NESTING_MAX {
+            return Err(Stop::Undecided);
+        }
+        self.nesting += 1;
+        self.value(node)?;
+        self.nesting -= 1;
+        Ok(())
+    }
+
+    /// Back to where the mark was made, to read the same value again.
+    pub(super) fn read_again(&mut self, mark: Mark) -> Result<(), Stop> {
+        // One more, so that going back is never for nothing.
+        let again = 1 + self.scan.at.saturating_sub(mark.at());
+        self.again_left = self.again_left.checked_sub(again).ok_or(Stop::Undecided)?;
+        self.scan.return_to(mark);
         Ok(())
     }
 
@@ -214,27 +256,27 @@ impl<'e, 's> Walker<'e, 's> {
         self.require(allowed, node, Keyword::Choice)
     }
 
+    #[inline]
     fn number(&mut self, node: &'s Node) -> Result<(), Stop> {
         let start = self.scan.at;
-        let integer = self.scan.number()?;
-        let Node { types, numbers, values, .. } = node;
-        if numbers.is_none()
-            && values.is_none()
-            && (types.has(Types::NUMBER) || integer.is_some() && types.has(Types::INTEGER))
-        {
-            return Ok(());
+        self.integer = self.scan.number()?;
+        // Most numbers are integers within a range, or any.
+        match self.integer {
+            Some(integer) if node.integers.contains(&integer) => Ok(()),
+            _ => self.any_number(node, start),
         }
+    }
+
+    #[inline(never)]
+    fn any_number(&mut self, node: &'s Node, start: usize) -> Result<(), Stop> {
         let text = &self.scan.text[start..self.scan.at];
-        let number = integer.map_or_else(|| Exact::parse(text), |integer| Some(Exact::integer(integer)));
+        let number = self.integer.map_or_else(|| Exact::parse(text), |integer| Some(Exact::integer(integer)));
         self.has_numeric_type(node, text, number)?;
-        if let Some(values) = values {
-            let listed = match values.numbers.is_empty() {
-                true => false,
-                false => values.numbers.contains(&number.ok_or(Stop::Undecided)?),
-            };
+        if let Some(values) = &node.values {
+            let listed = !values.numbers.is_empty() && values.numbers.contains(&number.ok_or(Stop::Undecided)?);
             self.require(listed, node, Keyword::Choice)?;
         }
-        let Some(numbers) = numbers else { return Ok(()) };
+        let Some(numbers) = &node.numbers else { return Ok(()) };
         let number = number.ok_or(Stop::Undecided)?;
         let (at_least, at_most) = (numbers.minimum, numbers.maximum);
         self.require(at_least.is_none_or(|bound| number >= bound), node, Keyword::Minimum)?;

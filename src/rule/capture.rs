@@ -20,7 +20,7 @@ pub mod naive;
 /// The most slots all frames of a contract have together. Rules that read more are evaluated over the tree.
 pub const SLOTS_MAX: usize = 1024;
 
-/// The most cells one event's captures take, of 20 bytes each. An event that needs more is judged over its tree.
+/// The most cells one event's captures take, of 40 bytes each. An event that needs more is judged over its tree.
 pub const CELLS_MAX: usize = 256 * 1024;
 
 /// Room that is kept from one event to the next, in cells.
@@ -187,6 +187,8 @@ struct Cell {
     count: u32,
     /// Of a string: whether it has escapes.
     escaped: bool,
+    /// Of a number that is written as an integer of few digits: its value.
+    integer: Option<i64>,
 }
 
 impl Captures {
@@ -216,10 +218,13 @@ impl Captures {
         Some(Row(row as u32))
     }
 
-    /// Keeps the value that stands at these bytes of the event.
-    pub fn keep(&mut self, row: Row, slot: Slot, span: std::ops::Range<usize>, escaped: bool) {
+    /// Keeps the value that stands at these bytes of the event. `escaped` counts only if it is a string, `integer` if it is a
+    /// number.
+    #[inline]
+    pub fn keep(&mut self, row: Row, slot: Slot, span: std::ops::Range<usize>, escaped: bool, integer: Option<i64>) {
         let cell = self.cell_mut(row, slot);
-        (cell.start, cell.end, cell.escaped) = (span.start as u32, span.end as u32, escaped);
+        (cell.start, cell.end) = (span.start as u32, span.end as u32);
+        (cell.escaped, cell.integer) = (escaped, integer);
     }
 
     /// Says which rows are the elements of the array in this slot: so many, the first of which is `first`.
@@ -256,7 +261,13 @@ impl<'e> Captured<'e> {
     pub fn value(&self, row: Row, slot: Slot) -> Option<Found<'e>> {
         let cell = self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
         let text = &self.text[cell.start as usize..cell.end as usize];
-        (!text.is_empty()).then_some(Found { text, escaped: cell.escaped, first: cell.first, count: cell.count })
+        (!text.is_empty()).then_some(Found {
+            text,
+            escaped: cell.escaped,
+            integer: cell.integer,
+            first: cell.first,
+            count: cell.count,
+        })
     }
 }
 
@@ -265,6 +276,7 @@ impl<'e> Captured<'e> {
 pub struct Found<'e> {
     text: &'e str,
     escaped: bool,
+    integer: Option<i64>,
     first: u32,
     count: u32,
 }
@@ -305,6 +317,12 @@ impl<'e> Found<'e> {
             [b'"', .., b'"'] if !self.escaped => Some(&self.text[1..self.text.len() - 1]),
             _ => None,
         }
+    }
+
+    /// The value of a number that is written as an integer of at most 18 digits.
+    #[inline]
+    pub fn integer(&self) -> Option<i64> {
+        self.integer.filter(|_| matches!(self.text.as_bytes(), [b'-' | b'0'..=b'9', ..]))
     }
 
     pub fn is_true(&self) -> bool {
@@ -368,13 +386,13 @@ mod tests {
         let mut captures = Captures::default();
         for _ in 0..2 {
             captures.begin(&reads);
-            captures.keep(Row::EVENT, total, span("7"), false);
-            captures.keep(Row::EVENT, lines, span(r#"[{"qty": 1}, {}, {"qty": "a\n"}]"#), false);
+            captures.keep(Row::EVENT, total, span("7"), false, Some(7));
+            captures.keep(Row::EVENT, lines, span(r#"[{"qty": 1}, {}, {"qty": "a\n"}]"#), false, None);
             let first = captures.next_row(qty.frame);
             for (part, escaped) in [(Some("1"), false), (None, false), (Some(r#""a\n""#), true)] {
                 let row = captures.open_row(qty.frame).unwrap();
                 if let Some(part) = part {
-                    captures.keep(row, qty, span(part), escaped);
+                    captures.keep(row, qty, span(part), escaped, None);
                 }
             }
             captures.keep_rows(Row::EVENT, lines, first, 3);

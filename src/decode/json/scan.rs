@@ -168,14 +168,19 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// After a member: whether another follows, whose key should stand here. If not, the object is left, and its
     /// [remembered](Self::remember) keys are compared.
+    #[inline]
     pub(crate) fn next_member(&mut self) -> Result<bool, Malformed> {
         self.space();
+        if self.peek() == Some(b',') {
+            self.at += 1;
+            self.space();
+            return Ok(true);
+        }
+        self.end_of_object()
+    }
+
+    fn end_of_object(&mut self) -> Result<bool, Malformed> {
         match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                self.space();
-                Ok(true)
-            }
             Some(b'}') => {
                 self.refuse_duplicates(self.stacks.open[self.depth - 1] as usize)?;
                 self.leave();
@@ -269,6 +274,7 @@ impl<'e, 's> Scanner<'e, 's> {
     }
 
     /// The colon after a key, and the space before the value.
+    #[inline]
     pub(crate) fn colon(&mut self) -> Result<(), Malformed> {
         self.space();
         match self.peek() {
@@ -299,11 +305,11 @@ impl<'e, 's> Scanner<'e, 's> {
         self.at += 1;
         let mut escaped = false;
         loop {
-            // Eight bytes at a time: most are ordinary.
-            while let Some(word) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-                let ordinary = ordinary_bytes(u64::from_le_bytes(*word));
+            // Many bytes at a time: most are ordinary.
+            while let Some(block) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
+                let ordinary = ordinary_bytes(block);
                 self.at += ordinary;
-                if ordinary < 8 {
+                if ordinary < block.len() {
                     break;
                 }
             }
@@ -448,9 +454,14 @@ impl<'e, 's> Scanner<'e, 's> {
 
     #[inline]
     fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        // No byte of a value, and none between values, is a space or less.
+        while self.peek().is_some_and(|byte| byte <= b' ') && self.is_space() {
             self.at += 1;
         }
+    }
+
+    fn is_space(&self) -> bool {
+        matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r'))
     }
 
     #[inline]

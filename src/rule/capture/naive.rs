@@ -34,8 +34,9 @@ impl Walk<'_> {
         if let Some((id, row)) = place
             && let Some(slot) = self.reads.place(id).slot()
         {
-            let escaped = self.text[start..self.at].contains('\\');
-            self.captures.keep(row, slot, start..self.at, escaped && self.text.as_bytes()[start] == b'"');
+            let text = &self.text[start..self.at];
+            let integer = if text.trim_start_matches('-').len() <= 18 { text.parse().ok() } else { None };
+            self.captures.keep(row, slot, start..self.at, text.starts_with('"') && text.contains('\\'), integer);
             if let Some((first, count)) = rows {
                 self.captures.keep_rows(row, slot, first, count);
             }

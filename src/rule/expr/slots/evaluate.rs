@@ -11,7 +11,6 @@ use super::term::{self, Term};
 use super::tree::{Comparison, List, Message, RecordField, Stream, Test, TextTest, Value, Weight, Whole};
 use crate::rule::capture::{Kind, Row};
 use crate::rule::expr::numeric::Operation;
-use crate::rule::number;
 
 impl Test {
     pub(super) fn holds(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
@@ -163,7 +162,7 @@ impl Whole {
             Self::Constant(int) => Ok(*int),
             Self::Read(place) => {
                 let found = place.find(scope, rows)?;
-                match number::whole(found.json()) {
+                match found.integer() {
                     Some(int) => Ok(int),
                     None => int_of(sure(Term::of(found, place.said()))?),
                 }
