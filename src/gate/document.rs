@@ -170,7 +170,7 @@ fn withhold_keys(source: &mut Value) {
 fn source(record: &Record) -> Value {
     let mut source = serde_json::json!({
         "stream": &*record.stream,
-        "position": record.position,
+        "position": record.position.to_string(),
         "arrivedAt": record.arrived.to_string(),
     });
     if let Some(key) = &record.partition_key {

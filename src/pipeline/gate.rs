@@ -278,18 +278,10 @@ impl Intake for Gate {
         let contract = set
             .contract(domain, name)
             .ok_or_else(|| IntakeError::UnknownContract { domain: domain.to_owned(), contract: name.to_owned() })?;
+        let nowhere: Arc<str> = "".into();
         let judge_all = || {
             let judge_one = |data: &Bytes| {
-                let record = Record {
-                    data: data.clone(),
-                    partition_key: None,
-                    explicit_hash_key: None,
-                    stream: "".into(),
-                    position: String::new(),
-                    arrived: now,
-                    sequence_for_ordering: None,
-                };
-                judge::judge_against(contract, &record, now)
+                judge::judge_against(contract, &Record::new(data.clone(), Arc::clone(&nowhere), now), now)
             };
             events.iter().map(judge_one).collect()
         };

@@ -56,15 +56,7 @@ async fn sqs_sink() -> (Upstream, SqsSink) {
 }
 
 fn record(data: impl Into<Bytes>, key: &str) -> Record {
-    Record {
-        data: data.into(),
-        partition_key: Some(key.into()),
-        explicit_hash_key: None,
-        stream: "orders".into(),
-        position: "1/0".into(),
-        arrived: Timestamp::default(),
-        sequence_for_ordering: None,
-    }
+    Record { partition_key: Some(key.into()), ..Record::new(data, "orders".into(), Timestamp::default()) }
 }
 
 fn letter(id: usize, body: &str) -> DeadLetter {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::model::{HashKey, Judgement, Outcome, Record, Settlement, Trouble, Unsettled};
+use crate::model::{HashKey, Judgement, Outcome, Position, Record, Settlement, Trouble, Unsettled};
 
 use super::answers::{PutRecordAnswer, PutRecordsAnswer, PutRecordsEntry};
 use super::fault::Fault;
@@ -154,13 +154,10 @@ fn record(
         check_hash_key(key, &path)?;
     }
     Ok(Record {
-        data: data.into_bytes(call.body),
         partition_key: Some(partition_key),
         explicit_hash_key: entry.explicit_hash_key,
-        stream: Arc::clone(stream),
-        position: format!("{}/{index}", call.invocation),
-        arrived: call.now,
-        sequence_for_ordering: None,
+        position: Position::InRequest { request: Arc::clone(&call.invocation), index },
+        ..Record::new(data.into_bytes(call.body), Arc::clone(stream), call.now)
     })
 }
 
@@ -185,7 +182,7 @@ fn is_decimal(text: &str, digits: usize) -> bool {
 }
 
 fn check_total(records: &[Record]) -> Result<(), Fault> {
-    let total: usize = records.iter().map(|r| r.data.len() + r.partition_key.as_ref().map_or(0, String::len)).sum();
+    let total: usize = records.iter().map(Record::size).sum();
     if total > DATA_MAX {
         return Err(Fault::invalid(
             "Records size exceeds 10 MB limit (data and partition keys together, 10485760 bytes).",
