@@ -110,12 +110,19 @@ impl Gate {
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
         self.complain(&route, &outcomes);
-        for outcome in &outcomes {
-            self.options.metrics.count_judgement(&outcome.judgement);
-            let settlement = name_of(&outcome.settlement);
-            self.options.metrics.records.with_label_values(&[&*route.label, settlement]).inc();
-        }
+        self.count(&route, &outcomes);
         Ok(outcomes)
+    }
+
+    fn count(&self, route: &Route, outcomes: &[Outcome]) {
+        let metrics = &self.options.metrics;
+        metrics.count_judgements(outcomes.iter().map(|outcome| &outcome.judgement));
+        for settlement in SETTLEMENTS {
+            let count = outcomes.iter().filter(|outcome| name_of(&outcome.settlement) == settlement).count();
+            if count > 0 {
+                metrics.records.with_label_values(&[&*route.label, settlement]).inc_by(count as u64);
+            }
+        }
     }
 
     /// Says that a sink is in trouble: once in a while, however many records it is that were not settled.
@@ -140,9 +147,7 @@ impl Gate {
 
     fn observe_judging(&self, started: Instant, events: usize) {
         let mean = started.elapsed().as_secs_f64() / events.max(1) as f64;
-        for _ in 0..events {
-            self.options.metrics.judge_seconds.observe(mean);
-        }
+        self.options.metrics.observe_judging(mean, events);
     }
 
     /// Keeps of a judged event what its delivery needs. The event itself, many times its bytes once parsed, goes at once: a
@@ -258,6 +263,9 @@ fn forgotten() -> Unsettled {
             .into(),
     }
 }
+
+/// What [`name_of`] gives.
+const SETTLEMENTS: [&str; 4] = ["forwarded", "quarantined", "dropped", "unsettled"];
 
 const fn name_of(settlement: &Settlement) -> &'static str {
     match settlement {
