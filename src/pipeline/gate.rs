@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus::IntGauge;
 
+use super::coalesce::Coalescer;
 use super::deliver::{deliver_letters, deliver_mesh};
 use super::rules::Rules;
 use super::streams::{StreamFacts, Streams};
@@ -46,6 +47,7 @@ pub struct GateOptions {
 /// Judges and settles. Shared by all requests; holds no lock across an await but the streams' memory.
 pub struct Gate {
     options: GateOptions,
+    mesh: Coalescer,
     streams: Streams,
     serial: AtomicU64,
     ids: RandomState,
@@ -72,7 +74,15 @@ impl Drop for InFlight<'_> {
 impl Gate {
     pub fn new(options: GateOptions) -> Self {
         let streams = Streams::new(Arc::clone(&options.catalog));
-        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new(), complained: Mutex::default() }
+        let mesh = Coalescer::new(Arc::clone(&options.mesh));
+        Self {
+            options,
+            mesh,
+            streams,
+            serial: AtomicU64::new(0),
+            ids: RandomState::new(),
+            complained: Mutex::default(),
+        }
     }
 
     fn enter(&self, records: usize) -> Result<InFlight<'_>, IntakeError> {
@@ -218,7 +228,8 @@ impl Gate {
             return Vec::new();
         }
         let options = &self.options;
-        deliver_mesh(&*options.mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
+        let mesh = self.mesh.ordered_by(route.ordering);
+        deliver_mesh(&mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
     }
 
     /// Sends the letters of each queue, and gives back the id of each that is durable, in order.

@@ -138,6 +138,10 @@ impl MeshSink for KinesisSink {
         CallLimits { entries: CALL_RECORDS_MAX, bytes: CALL_BYTES_MAX }
     }
 
+    fn gains_by_sharing(&self) -> bool {
+        true
+    }
+
     fn put<'a>(
         &'a self,
         stream: &'a str,
