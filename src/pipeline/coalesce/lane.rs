@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ pub struct Group {
 
 impl Group {
     pub fn new(records: &[&Record], ordering: Ordering, answer: oneshot::Sender<Answers>, since: Instant) -> Self {
-        let records: Vec<Record> = records.iter().map(|&record| record.clone()).collect();
+        let records: Vec<Record> = records.iter().map(|record| own(record)).collect();
         let bytes = records.iter().map(Record::size).sum();
         Self { records, bytes, ordering, since, answer: Mutex::new(Some(answer)) }
     }
@@ -45,6 +46,16 @@ impl Group {
     fn keys(&self) -> impl Iterator<Item = &str> {
         let ordered = self.ordering == Ordering::Key;
         self.records.iter().filter(move |_| ordered).filter_map(|record| record.partition_key.as_deref())
+    }
+}
+
+/// The record with bytes of its own. It may outlive its request, and slices of a body would keep all of that: up to 16 MiB that
+/// nobody counts any more.
+fn own(record: &Record) -> Record {
+    Record {
+        data: Bytes::copy_from_slice(&record.data),
+        encoded: record.encoded.as_deref().map(Bytes::copy_from_slice),
+        ..record.clone()
     }
 }
 
