@@ -42,7 +42,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// `meshgate_connections_refused_total`: closed at once because the cap was reached.
     pub connections_refused: IntCounter,
-    /// `meshgate_sink_call_seconds{sink}`: one call to a sink, one attempt.
+    /// `meshgate_sink_call_seconds{sink}`: one call to a sink, one attempt, as each delivery that shares it sees it.
     pub sink_call_seconds: HistogramVec,
     /// `meshgate_sink_failures_total{sink,trouble}`: entries of sink calls that were not taken, before any retry.
     pub sink_failures: IntCounterVec,
