@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use meshgate::config::rules;
@@ -41,15 +40,7 @@ fn order() -> String {
 }
 
 fn record(data: String) -> Record {
-    Record {
-        data: Bytes::from(data),
-        partition_key: Some("O-000001".into()),
-        explicit_hash_key: None,
-        stream: "orders-events".into(),
-        position: String::new(),
-        arrived: NOW,
-        sequence_for_ordering: None,
-    }
+    Record { partition_key: Some("O-000001".into()), ..Record::new(data, "orders-events".into(), NOW) }
 }
 
 fn judge(bencher: Bencher, data: String, expected: Verdict) {

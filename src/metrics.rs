@@ -33,7 +33,7 @@ pub struct Metrics {
     /// `meshgate_records_in_flight`: taken in, not yet settled.
     pub in_flight: IntGauge,
     /// `meshgate_judge_seconds`: time to judge one event (the mean over its batch).
-    pub judge_seconds: Histogram,
+    judge_seconds: Histogram,
     /// `meshgate_requests_total{source,operation,status}`; status is the HTTP class, `2xx`, `4xx` or `5xx`.
     pub requests: IntCounterVec,
     /// `meshgate_request_seconds{source,operation}`: from the last byte of the request to the answer.
@@ -42,7 +42,7 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// `meshgate_connections_refused_total`: closed at once because the cap was reached.
     pub connections_refused: IntCounter,
-    /// `meshgate_sink_call_seconds{sink}`: one call to a sink, one attempt.
+    /// `meshgate_sink_call_seconds{sink}`: one call to a sink, one attempt, as each delivery that shares it sees it.
     pub sink_call_seconds: HistogramVec,
     /// `meshgate_sink_failures_total{sink,trouble}`: entries of sink calls that were not taken, before any retry.
     pub sink_failures: IntCounterVec,
@@ -137,13 +137,16 @@ impl Metrics {
         }
     }
 
-    /// Counts one judged event and its violations.
-    pub fn count_judgement(&self, judgement: &Judgement) {
-        let stamp = &judgement.stamp;
-        self.events.with_label_values(&[&*stamp.domain, &*stamp.contract, judgement.verdict.as_str()]).inc();
-        for violation in &judgement.violations {
-            self.violations
-                .with_label_values(&[
+    /// Counts judged events and their violations. Looking a series up costs more than judging an event, so that a batch is
+    /// counted first, and each series looked up once: most batches have one or two.
+    pub fn count_judgements<'a>(&self, judgements: impl Iterator<Item = &'a Judgement>) {
+        let mut events: Vec<([&str; 3], u64)> = Vec::new();
+        let mut violations: Vec<([&str; 7], u64)> = Vec::new();
+        for judgement in judgements {
+            let stamp = &judgement.stamp;
+            count(&mut events, [&stamp.domain, &stamp.contract, judgement.verdict.as_str()]);
+            for violation in &judgement.violations {
+                let labels = [
                     &*stamp.domain,
                     &*stamp.contract,
                     &*violation.rule,
@@ -151,9 +154,21 @@ impl Metrics {
                     violation.dimension.map_or("none", |d| d.as_str()),
                     violation.severity.as_str(),
                     violation.mode.as_str(),
-                ])
-                .inc();
+                ];
+                count(&mut violations, labels);
+            }
         }
+        add(&self.events, &events);
+        add(&self.violations, &violations);
+    }
+
+    /// Observes that judging took this long, in seconds, for each of so many events.
+    pub fn observe_judging(&self, seconds: f64, events: usize) {
+        let observations = self.judge_seconds.local();
+        for _ in 0..events {
+            observations.observe(seconds);
+        }
+        observations.flush();
     }
 
     /// Marks `revision` as the one in force for `domain`, and forgets the one before it.
@@ -192,6 +207,20 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Counts one more of these labels. The last ones found are the likeliest to come again.
+fn count<'a, const N: usize>(counts: &mut Vec<([&'a str; N], u64)>, labels: [&'a str; N]) {
+    match counts.iter_mut().rev().find(|(known, _)| *known == labels) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((labels, 1)),
+    }
+}
+
+fn add<const N: usize>(counters: &IntCounterVec, counts: &[([&str; N], u64)]) {
+    for (labels, count) in counts {
+        counters.with_label_values(labels).inc_by(*count);
     }
 }
 

@@ -63,6 +63,12 @@ pub struct CallLimits {
 pub trait MeshSink: Send + Sync {
     fn call_limits(&self) -> CallLimits;
 
+    /// Whether records of several requests are better put in one call: each is a round trip, and the sink does not gather what
+    /// comes at the same time by itself.
+    fn gains_by_sharing(&self) -> bool {
+        false
+    }
+
     /// Puts the records, and says of each whether it is durable. As many answers as records, in their order.
     fn put<'a>(
         &'a self,

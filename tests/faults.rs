@@ -135,13 +135,8 @@ fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>
 
 fn record(data: impl Into<Vec<u8>>) -> Record {
     Record {
-        data: data.into().into(),
         partition_key: Some("ann@example.org".into()),
-        explicit_hash_key: None,
-        stream: "people".into(),
-        position: "test/0".into(),
-        arrived: Timestamp::default(),
-        sequence_for_ordering: None,
+        ..Record::new(data.into(), "people".into(), Timestamp::default())
     }
 }
 

@@ -156,15 +156,7 @@ fn bad_order(number: usize) -> Vec<u8> {
 }
 
 fn record(data: Vec<u8>, key: &str) -> Record {
-    Record {
-        data: data.into(),
-        partition_key: Some(key.to_owned()),
-        explicit_hash_key: None,
-        stream: STREAM.into(),
-        position: "test/0".into(),
-        arrived: NOW,
-        sequence_for_ordering: None,
-    }
+    Record { partition_key: Some(key.to_owned()), ..Record::new(data, STREAM.into(), NOW) }
 }
 
 fn settle(gate: &Gate, stream: &str, records: Vec<Record>) -> Result<Vec<Outcome>, IntakeError> {

@@ -24,15 +24,7 @@ const CHILD_STORE: &str = "MESHGATE_TEST_CHILD_STORE";
 const CHILD_ROUND: &str = "MESHGATE_TEST_CHILD_ROUND";
 
 fn record(data: String, key: &str) -> Record {
-    Record {
-        data: Bytes::from(data),
-        partition_key: Some(key.to_owned()),
-        explicit_hash_key: None,
-        stream: "source".into(),
-        position: String::new(),
-        arrived: Timestamp::from_millis(0),
-        sequence_for_ordering: None,
-    }
+    Record { partition_key: Some(key.to_owned()), ..Record::new(data, "source".into(), Timestamp::from_millis(0)) }
 }
 
 fn letter(id: String) -> DeadLetter {

@@ -18,7 +18,7 @@ use super::{FINDINGS, GOOD, trouble};
 use crate::config::rules;
 use crate::contract::{self, Contract, ContractSet, diagnostic};
 use crate::gate::judge::{self, Terms};
-use crate::model::{Judgement, Record, Timestamp, Verdict};
+use crate::model::{Judgement, Position, Record, Timestamp, Verdict};
 use crate::rule::pointer::Pointer;
 
 /// Judge the events of a file without forwarding any, and sum up by rule.
@@ -181,15 +181,7 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 }
 
 fn record(event: &[u8], stream: &Arc<str>, line: u64, now: Timestamp) -> Record {
-    Record {
-        data: Bytes::copy_from_slice(event),
-        partition_key: None,
-        explicit_hash_key: None,
-        stream: Arc::clone(stream),
-        position: format!("line {line}"),
-        arrived: now,
-        sequence_for_ordering: None,
-    }
+    Record { position: Position::Line(line), ..Record::new(Bytes::copy_from_slice(event), Arc::clone(stream), now) }
 }
 
 fn progress(length: Option<u64>) -> ProgressBar {

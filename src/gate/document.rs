@@ -17,11 +17,11 @@
 //!
 //! `private` is `"all"` when private fields may be anywhere, since the event could not be understood.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -65,36 +65,57 @@ pub fn build(
     judgement: &Judgement,
     privacy: Privacy<'_>,
 ) -> String {
-    let mut out = String::with_capacity(record.data.len() + 1_024);
+    let mut out = Vec::with_capacity(record.data.len() + 1_024);
     let stamp = &judgement.stamp;
-    let _ = write!(out, "{{\"schema\":\"{SCHEMA}\",\"id\":{},\"quarantinedAt\":\"{quarantined}\"", quoted(id));
-    let _ = write!(out, ",\"domain\":{},\"contract\":{}", quoted(&stamp.domain), quoted(&stamp.contract));
+    let _ = write!(out, "{{\"schema\":\"{SCHEMA}\",\"id\":");
+    json_of(id, &mut out);
+    let _ = write!(out, ",\"quarantinedAt\":\"{quarantined}\"");
+    member("domain", &*stamp.domain, &mut out);
+    member("contract", &*stamp.contract, &mut out);
     if let Some(version) = &stamp.version {
-        let _ = write!(out, ",\"version\":{}", quoted(version));
+        member("version", &**version, &mut out);
     }
-    let _ = write!(out, ",\"revision\":{}", quoted(&stamp.revision));
-    let violations = serde_json::to_string(&judgement.violations).unwrap_or_else(|_| "[]".into());
-    let _ = write!(out, ",\"violations\":{},\"private\":{}", escaped_for_sqs(&violations), private(privacy.fields));
-    let mut source = source(record);
+    member("revision", &*stamp.revision, &mut out);
+    member("violations", &judgement.violations, &mut out);
+    member("private", &private(privacy.fields), &mut out);
     if !privacy.keep_masked_only {
-        let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
-        out.push_str(",\"payload\":");
+        member("source", &Source::of(record), &mut out);
+        out.extend_from_slice(b",\"payload\":");
         write_original(&mut out, &record.data, well_formed);
     } else if let (PrivateFields::Known(masks), Ok(event)) = (privacy.fields, json::parse(&record.data)) {
         let masked = masked(&event, masks);
+        let mut source = Source::of(record).value();
         mask_keys(&mut source, &event, &masked);
-        let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
-        let copy = escaped_for_sqs(&masked.to_string());
-        let _ = write!(out, ",\"payload\":{{\"encoding\":\"masked\",\"bytes\":{},\"json\":{copy}}}", record.data.len());
+        member("source", &source, &mut out);
+        let _ = write!(out, ",\"payload\":{{\"encoding\":\"masked\",\"bytes\":{}", record.data.len());
+        member("json", &masked, &mut out);
+        out.push(b'}');
     } else {
         let digest = Sha256::digest(&record.data);
+        let mut source = Source::of(record).value();
         withhold_keys(&mut source);
-        let _ = write!(out, ",\"source\":{}", escaped_for_sqs(&source.to_string()));
+        member("source", &source, &mut out);
         let _ = write!(out, ",\"payload\":{{\"encoding\":\"withheld\",\"bytes\":{}", record.data.len());
         let _ = write!(out, ",\"sha256\":\"{digest:x}\"}}");
     }
-    out.push('}');
-    out
+    out.push(b'}');
+    // Every part is text; if one were not, a document with a mark in it is better than none.
+    let out = String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+    escaped_for_sqs(out)
+}
+
+/// `,"name":` and the value. Writing into memory cannot fail, nor can a value made of strings and numbers.
+fn member(name: &str, value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    let _ = write!(out, ",\"{name}\":");
+    json_of(value, out);
+}
+
+fn json_of(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
 }
 
 fn masked(event: &Value, masks: &[Mask]) -> Value {
@@ -167,19 +188,34 @@ fn withhold_keys(source: &mut Value) {
     }
 }
 
-fn source(record: &Record) -> Value {
-    let mut source = serde_json::json!({
-        "stream": &*record.stream,
-        "position": record.position,
-        "arrivedAt": record.arrived.to_string(),
-    });
-    if let Some(key) = &record.partition_key {
-        source["partitionKey"] = key.as_str().into();
+/// Where the record came from.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Source<'a> {
+    stream: &'a str,
+    position: String,
+    arrived_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explicit_hash_key: Option<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    fn of(record: &'a Record) -> Self {
+        Self {
+            stream: &record.stream,
+            position: record.position.to_string(),
+            arrived_at: record.arrived.to_string(),
+            partition_key: record.partition_key.as_deref(),
+            explicit_hash_key: record.explicit_hash_key.as_deref(),
+        }
     }
-    if let Some(key) = &record.explicit_hash_key {
-        source["explicitHashKey"] = key.as_str().into();
+
+    /// For a document whose keys may have to be hidden.
+    fn value(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
     }
-    source
 }
 
 fn private(fields: PrivateFields<'_>) -> Value {
@@ -191,32 +227,27 @@ fn private(fields: PrivateFields<'_>) -> Value {
     }
 }
 
-fn write_original(out: &mut String, data: &[u8], well_formed: bool) {
-    match std::str::from_utf8(data).ok().filter(|text| well_formed && text.chars().all(sqs_accepts)) {
+fn write_original(out: &mut Vec<u8>, data: &[u8], well_formed: bool) {
+    match std::str::from_utf8(data).ok().filter(|text| well_formed && all_sqs_accepts(text)) {
         Some(text) => {
             let json = text.trim_matches([' ', '\t', '\r', '\n']);
             let start = text.len() - text.trim_start_matches([' ', '\t', '\r', '\n']).len();
             let (before, after) = (&text[..start], &text[start + json.len()..]);
             let _ = write!(out, "{{\"encoding\":\"json\",\"bytes\":{}", data.len());
             if !before.is_empty() {
-                let _ = write!(out, ",\"before\":{}", quoted(before));
+                member("before", before, out);
             }
             if !after.is_empty() {
-                let _ = write!(out, ",\"after\":{}", quoted(after));
+                member("after", after, out);
             }
             let _ = write!(out, ",\"json\":{json}}}");
         }
         None => {
             let _ = write!(out, "{{\"encoding\":\"base64\",\"bytes\":{},\"base64\":\"", data.len());
-            BASE64.encode_string(data, out);
-            out.push_str("\"}");
+            out.extend_from_slice(BASE64.encode(data).as_bytes());
+            out.extend_from_slice(b"\"}");
         }
     }
-}
-
-/// A JSON string whose characters SQS accepts.
-fn quoted(text: &str) -> String {
-    escaped_for_sqs(&Value::from(text).to_string())
 }
 
 /// The characters of an SQS message body: `#x9 | #xA | #xD | #x20-#xD7FF | #xE000-#xFFFD | #x10000-#x10FFFF`
@@ -225,15 +256,22 @@ fn sqs_accepts(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
-/// JSON text with the two characters that JSON allows raw and SQS does not, U+FFFE and U+FFFF, written as escapes.
-fn escaped_for_sqs(json: &str) -> String {
-    if json.chars().all(sqs_accepts) {
-        return json.to_owned();
+fn all_sqs_accepts(text: &str) -> bool {
+    // Nearly every text is this plain, and is looked through many bytes at a time: no controls, nothing from U+F000 on.
+    let is_odd = |byte: u8| byte < 0x20 || byte == 0xEF;
+    !text.bytes().fold(false, |found, byte| found | is_odd(byte)) || text.chars().all(sqs_accepts)
+}
+
+/// JSON text with the two characters that JSON allows raw and SQS does not, U+FFFE and U+FFFF, written as escapes. They stand
+/// inside strings: nowhere else are they JSON.
+fn escaped_for_sqs(json: String) -> String {
+    if all_sqs_accepts(&json) {
+        return json;
     }
     json.chars().fold(String::with_capacity(json.len() + 16), |mut out, c| {
         match sqs_accepts(c) {
             true => out.push(c),
-            false => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            false => out.push_str(&format!("\\u{:04x}", u32::from(c))),
         }
         out
     })

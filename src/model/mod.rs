@@ -12,7 +12,7 @@ mod violation;
 
 pub use hash_key::{HashKey, HashKeyRange};
 pub use outcome::{Judgement, Outcome, Placement, Settlement, Stamp, Trouble, Unsettled, Verdict};
-pub use record::{DeadLetter, Record};
+pub use record::{DeadLetter, Position, Record};
 pub use stream::{Shard, ShardMap, StreamDescription, StreamMode};
 pub use timestamp::Timestamp;
 pub use violation::{Dimension, Mode, Severity, Violation, ViolationKind};

@@ -1,5 +1,6 @@
 //! What a source delivers, and what goes to a dead-letter queue.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,20 +8,68 @@ use bytes::Bytes;
 use super::Timestamp;
 
 /// One record as its producer wrote it. The bytes are what is forwarded: an event is never re-serialised.
+///
+/// Made with [`Record::new`]; what a source knows beyond that is set with `Record { partition_key, ..Record::new(…) }`.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub data: Bytes,
+    /// The base64 text that `data` was read from (RFC 4648, padded, canonical; no escapes), where it came as such: a sink that
+    /// sends base64 copies it.
+    pub encoded: Option<Bytes>,
     /// 1–256 characters. Absent on streams that distribute records themselves (`RecordDistributionStrategy` AUTO).
     pub partition_key: Option<String>,
     /// Decimal, checked by the source (see [`super::HashKey::parse_explicit`]).
     pub explicit_hash_key: Option<String>,
     /// The stream the producer wrote to, before any route maps it to a mesh stream.
     pub stream: Arc<str>,
-    /// Where in its source the record stood: `{invocation id}/{index}` of a request, `line N` of a pipe.
-    pub position: String,
+    pub position: Position,
     pub arrived: Timestamp,
     /// `SequenceNumberForOrdering` of a `PutRecord`, passed on with it.
     pub sequence_for_ordering: Option<String>,
+}
+
+impl Record {
+    /// A record of which nothing else is known: no keys, no position.
+    pub fn new(data: impl Into<Bytes>, stream: Arc<str>, arrived: Timestamp) -> Self {
+        Self {
+            data: data.into(),
+            encoded: None,
+            partition_key: None,
+            explicit_hash_key: None,
+            stream,
+            position: Position::Unknown,
+            arrived,
+            sequence_for_ordering: None,
+        }
+    }
+
+    /// Data and partition key, bytes: what AWS counts as a record's size.
+    pub fn size(&self) -> usize {
+        self.data.len() + self.partition_key.as_deref().map_or(0, str::len)
+    }
+}
+
+/// Where in its source a record stood. Only a dead letter tells it, so that it is put into words there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Position {
+    Unknown,
+    /// `{request}/{index}`: the client's invocation id, or the gate's own; counted from 0.
+    InRequest {
+        request: Arc<str>,
+        index: usize,
+    },
+    /// `line N` of a pipe, counted from 1.
+    Line(u64),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => Ok(()),
+            Self::InRequest { request, index } => write!(f, "{request}/{index}"),
+            Self::Line(number) => write!(f, "line {number}"),
+        }
+    }
 }
 
 /// One quarantined event on its way to a dead-letter queue: the document and what describes it from outside.

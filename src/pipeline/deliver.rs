@@ -33,7 +33,7 @@ pub async fn deliver_mesh(
 ) -> Vec<Result<Placement, Unsettled>> {
     let entries = records.iter().map(|record| {
         let key = record.partition_key.as_deref();
-        Entry { bytes: record.data.len() + key.map_or(0, str::len), key: key.filter(|_| ordering == Ordering::Key) }
+        Entry { bytes: record.size(), key: key.filter(|_| ordering == Ordering::Key) }
     });
     let limits = limits(sink.call_limits(), MESH_CALLS_OPEN);
     let put = |indices: Vec<usize>| -> BoxFuture<'_, Vec<Result<Placement, Unsettled>>> {

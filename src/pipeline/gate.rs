@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus::IntGauge;
 
+use super::coalesce::Coalescer;
 use super::deliver::{deliver_letters, deliver_mesh};
 use super::rules::Rules;
 use super::streams::{StreamFacts, Streams};
@@ -46,6 +47,7 @@ pub struct GateOptions {
 /// Judges and settles. Shared by all requests; holds no lock across an await but the streams' memory.
 pub struct Gate {
     options: GateOptions,
+    mesh: Coalescer,
     streams: Streams,
     serial: AtomicU64,
     ids: RandomState,
@@ -72,7 +74,15 @@ impl Drop for InFlight<'_> {
 impl Gate {
     pub fn new(options: GateOptions) -> Self {
         let streams = Streams::new(Arc::clone(&options.catalog));
-        Self { options, streams, serial: AtomicU64::new(0), ids: RandomState::new(), complained: Mutex::default() }
+        let mesh = Coalescer::new(Arc::clone(&options.mesh));
+        Self {
+            options,
+            mesh,
+            streams,
+            serial: AtomicU64::new(0),
+            ids: RandomState::new(),
+            complained: Mutex::default(),
+        }
     }
 
     fn enter(&self, records: usize) -> Result<InFlight<'_>, IntakeError> {
@@ -110,12 +120,19 @@ impl Gate {
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
         self.complain(&route, &outcomes);
-        for outcome in &outcomes {
-            self.options.metrics.count_judgement(&outcome.judgement);
-            let settlement = name_of(&outcome.settlement);
-            self.options.metrics.records.with_label_values(&[&*route.label, settlement]).inc();
-        }
+        self.count(&route, &outcomes);
         Ok(outcomes)
+    }
+
+    fn count(&self, route: &Route, outcomes: &[Outcome]) {
+        let metrics = &self.options.metrics;
+        metrics.count_judgements(outcomes.iter().map(|outcome| &outcome.judgement));
+        for settlement in SETTLEMENTS {
+            let count = outcomes.iter().filter(|outcome| name_of(&outcome.settlement) == settlement).count();
+            if count > 0 {
+                metrics.records.with_label_values(&[&*route.label, settlement]).inc_by(count as u64);
+            }
+        }
     }
 
     /// Says that a sink is in trouble: once in a while, however many records it is that were not settled.
@@ -140,9 +157,7 @@ impl Gate {
 
     fn observe_judging(&self, started: Instant, events: usize) {
         let mean = started.elapsed().as_secs_f64() / events.max(1) as f64;
-        for _ in 0..events {
-            self.options.metrics.judge_seconds.observe(mean);
-        }
+        self.options.metrics.observe_judging(mean, events);
     }
 
     /// Keeps of a judged event what its delivery needs. The event itself, many times its bytes once parsed, goes at once: a
@@ -213,7 +228,8 @@ impl Gate {
             return Vec::new();
         }
         let options = &self.options;
-        deliver_mesh(&*options.mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
+        let mesh = self.mesh.ordered_by(route.ordering);
+        deliver_mesh(&mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
     }
 
     /// Sends the letters of each queue, and gives back the id of each that is durable, in order.
@@ -259,6 +275,9 @@ fn forgotten() -> Unsettled {
     }
 }
 
+/// What [`name_of`] gives.
+const SETTLEMENTS: [&str; 4] = ["forwarded", "quarantined", "dropped", "unsettled"];
+
 const fn name_of(settlement: &Settlement) -> &'static str {
     match settlement {
         Settlement::Forwarded(_) => "forwarded",
@@ -278,18 +297,10 @@ impl Intake for Gate {
         let contract = set
             .contract(domain, name)
             .ok_or_else(|| IntakeError::UnknownContract { domain: domain.to_owned(), contract: name.to_owned() })?;
+        let nowhere: Arc<str> = "".into();
         let judge_all = || {
             let judge_one = |data: &Bytes| {
-                let record = Record {
-                    data: data.clone(),
-                    partition_key: None,
-                    explicit_hash_key: None,
-                    stream: "".into(),
-                    position: String::new(),
-                    arrived: now,
-                    sequence_for_ordering: None,
-                };
-                judge::judge_against(contract, &record, now)
+                judge::judge_against(contract, &Record::new(data.clone(), Arc::clone(&nowhere), now), now)
             };
             events.iter().map(judge_one).collect()
         };

@@ -2,8 +2,9 @@
 //!
 //! [`Gate`] answers what sources ask ([`crate::port::Intake`]); [`rules::Rules`] holds the contract set in force and
 //! reloads it; [`streams::Streams`] remembers what the mesh streams look like; [`deliver`] drives sinks until each entry is
-//! settled or given up; [`serve`] starts everything and stops it in order.
+//! settled or given up, and [`coalesce`] lets small requests share the calls; [`serve`] starts everything and stops it in order.
 
+pub mod coalesce;
 pub mod deliver;
 mod gate;
 pub mod pipe;

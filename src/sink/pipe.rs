@@ -163,15 +163,7 @@ mod tests {
     use super::*;
 
     fn record(data: &'static str) -> Record {
-        Record {
-            data: data.into(),
-            partition_key: None,
-            explicit_hash_key: None,
-            stream: "events".into(),
-            position: "line 1".into(),
-            arrived: Timestamp::default(),
-            sequence_for_ordering: None,
-        }
+        Record::new(data, "events".into(), Timestamp::default())
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ use super::listener::Limits;
 
 /// Taken from the shared memory at once, so that a body's chunks do not queue for it one by one. Bytes.
 const STEP: usize = 16 * 1024;
+/// An announced length is believed up to this many times what has come: a large body is then moved once or twice while it grows,
+/// and an announcement alone costs its sender nothing.
+const BELIEVED_FACTOR: usize = 16;
 /// A refused body is read and thrown away up to this many times the limit, so that its sender gets to read the answer: a
 /// socket closed over unread bytes is reset, and the answer with it.
 const DISCARD_FACTOR: usize = 4;
@@ -107,6 +110,11 @@ async fn collect(
         if whole.is_empty() && first.is_empty() {
             first = chunk;
         } else {
+            if whole.capacity() < len {
+                let announced = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+                let room = announced.min(len.saturating_mul(BELIEVED_FACTOR)).max(len);
+                whole.reserve(room - whole.len());
+            }
             whole.extend_from_slice(&std::mem::take(&mut first));
             whole.extend_from_slice(&chunk);
         }

@@ -13,8 +13,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as
 use tokio::time::timeout;
 
 use crate::model::{
-    Dimension, Judgement, Mode, Outcome, Record, Settlement, Severity, Stamp, Timestamp, Unsettled, Verdict, Violation,
-    ViolationKind,
+    Dimension, Judgement, Mode, Outcome, Position, Record, Settlement, Severity, Stamp, Timestamp, Unsettled, Verdict,
+    Violation, ViolationKind,
 };
 use crate::port::{Intake, IntakeError};
 
@@ -143,13 +143,8 @@ impl<W: AsyncWrite + Unpin> Run<'_, W> {
         let numbers: Vec<u64> = batch.iter().map(|(number, _)| *number).collect();
         let arrived = (self.clock)();
         let record = |(number, data): (u64, Bytes)| Record {
-            data,
-            partition_key: None,
-            explicit_hash_key: None,
-            stream: Arc::clone(&self.stream),
-            position: format!("line {number}"),
-            arrived,
-            sequence_for_ordering: None,
+            position: Position::Line(number),
+            ..Record::new(data, Arc::clone(&self.stream), arrived)
         };
         let records = batch.into_iter().map(record).collect();
         let outcomes = self.intake.settle(&self.stream, records).await;
@@ -337,7 +332,7 @@ mod tests {
         fn settle<'a>(&'a self, _: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
             Box::pin(async move {
                 let outcomes = records.iter().map(|r| outcome(&r.data)).collect();
-                let batch = records.into_iter().map(|r| (r.position, r.data.to_vec())).collect();
+                let batch = records.into_iter().map(|r| (r.position.to_string(), r.data.to_vec())).collect();
                 self.batches.lock().unwrap().push(batch);
                 Ok(outcomes)
             })

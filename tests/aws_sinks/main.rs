@@ -7,6 +7,7 @@ mod clients;
 mod deliver;
 mod kinesis;
 mod ministack;
+mod signature;
 mod sqs;
 
 use std::time::Duration;
@@ -25,12 +26,14 @@ use upstream::{REGION, Script, Upstream};
 const POLICY: RetryPolicy =
     RetryPolicy { attempts_max: 4, base_ms: 5, throttled_base_ms: 10, cap_ms: 20, deadline_ms: 5_000 };
 
+const SECRET_KEY: &str = "secret";
+
 fn clients(url: &str) -> Clients {
     clients_waiting(url, Duration::from_millis(500))
 }
 
 fn clients_waiting(url: &str, call_timeout: Duration) -> Clients {
-    let credentials = Credentials::new("AKID", "secret", None, None, "test");
+    let credentials = Credentials::new("AKID", SECRET_KEY, None, None, "test");
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
@@ -56,15 +59,7 @@ async fn sqs_sink() -> (Upstream, SqsSink) {
 }
 
 fn record(data: impl Into<Bytes>, key: &str) -> Record {
-    Record {
-        data: data.into(),
-        partition_key: Some(key.into()),
-        explicit_hash_key: None,
-        stream: "orders".into(),
-        position: "1/0".into(),
-        arrived: Timestamp::default(),
-        sequence_for_ordering: None,
-    }
+    Record { partition_key: Some(key.into()), ..Record::new(data, "orders".into(), Timestamp::default()) }
 }
 
 fn letter(id: usize, body: &str) -> DeadLetter {

@@ -81,15 +81,7 @@ pub fn events(set: &ContractSet) -> Vec<Vec<u8>> {
 }
 
 pub fn record(data: Vec<u8>, stream: &str) -> Record {
-    Record {
-        data: data.into(),
-        partition_key: None,
-        explicit_hash_key: None,
-        stream: stream.into(),
-        position: String::new(),
-        arrived: Timestamp::from_millis(1_795_341_605_000),
-        sequence_for_ordering: None,
-    }
+    Record::new(data, stream.into(), Timestamp::from_millis(1_795_341_605_000))
 }
 
 fn schemas_of(domain: &str, files: &RuleFiles) -> BTreeMap<String, Value> {

@@ -60,6 +60,8 @@ pub enum Script {
 pub struct Call {
     pub operation: String,
     pub body: Value,
+    /// The body as it was sent.
+    pub bytes: Bytes,
     pub headers: HashMap<String, String>,
 }
 
@@ -212,7 +214,7 @@ async fn answer(request: Request<Incoming>, kept: &Mutex<Kept>) -> Result<Respon
     let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let script = {
         let mut kept = kept.lock().expect("not poisoned");
-        kept.calls.push(Call { operation: operation.clone(), body: body.clone(), headers });
+        kept.calls.push(Call { operation: operation.clone(), body: body.clone(), bytes, headers });
         kept.scripts.get_mut(&operation).and_then(VecDeque::pop_front).unwrap_or(Script::Pass)
     };
     let failing = match &script {

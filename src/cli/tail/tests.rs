@@ -18,14 +18,10 @@ struct Cli {
 }
 
 fn put(store: &Store, stream: &str, key: &str, data: &[u8], arrived: &str) {
+    let arrived = Timestamp::parse_rfc3339(arrived).unwrap();
     let record = Record {
-        data: Bytes::copy_from_slice(data),
         partition_key: Some(key.to_owned()),
-        explicit_hash_key: None,
-        stream: stream.into(),
-        position: String::new(),
-        arrived: Timestamp::parse_rfc3339(arrived).unwrap(),
-        sequence_for_ordering: None,
+        ..Record::new(Bytes::copy_from_slice(data), stream.into(), arrived)
     };
     let answers = Runtime::new().unwrap().block_on(async { store.put(stream, &[&record]).await });
     assert!(answers[0].is_ok());

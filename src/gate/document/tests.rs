@@ -3,18 +3,15 @@ use expect_test::expect;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Dimension, Mode, Severity, Stamp, Verdict, Violation, ViolationKind};
+use crate::model::{Dimension, Mode, Position, Severity, Stamp, Verdict, Violation, ViolationKind};
 use crate::rule::mask::MaskMethod;
 
 fn record(data: &[u8]) -> Record {
+    let arrived = Timestamp::from_millis(1_795_000_000_000);
     Record {
-        data: Bytes::copy_from_slice(data),
         partition_key: Some("ann@example.org".into()),
-        explicit_hash_key: None,
-        stream: "customers-events".into(),
-        position: "2b5356b6/3".into(),
-        arrived: Timestamp::from_millis(1_795_000_000_000),
-        sequence_for_ordering: None,
+        position: Position::InRequest { request: "2b5356b6".into(), index: 3 },
+        ..Record::new(Bytes::copy_from_slice(data), "customers-events".into(), arrived)
     }
 }
 

@@ -16,13 +16,8 @@ use crate::port::{Catalog as _, CatalogError, DeadLetterSink as _, MeshSink as _
 
 fn record(data: &[u8], key: Option<&str>, arrived: i64) -> Record {
     Record {
-        data: Bytes::copy_from_slice(data),
         partition_key: key.map(str::to_owned),
-        explicit_hash_key: None,
-        stream: "source".into(),
-        position: String::new(),
-        arrived: Timestamp::from_millis(arrived),
-        sequence_for_ordering: None,
+        ..Record::new(Bytes::copy_from_slice(data), "source".into(), Timestamp::from_millis(arrived))
     }
 }
 

@@ -11,6 +11,7 @@ mod answers;
 pub mod events;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -19,7 +20,7 @@ use hyper::http::{HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-use crate::model::{Judgement, Record, Settlement, Trouble};
+use crate::model::{Judgement, Position, Record, Settlement, Trouble};
 use crate::port::{INSTANCE_HEADER, IntakeError};
 
 use super::Service;
@@ -202,15 +203,11 @@ async fn settle(
     let events = events::read(parts, body)?;
     let key = events::partition_key(parts)?;
     let now = (service.clock)();
-    let name: std::sync::Arc<str> = stream.into();
+    let (name, request): (Arc<str>, Arc<str>) = (stream.into(), id.into());
     let record = |(index, data): (usize, Bytes)| Record {
         partition_key: Some(key.clone().unwrap_or_else(|| events::own_key(&data))),
-        data,
-        explicit_hash_key: None,
-        stream: std::sync::Arc::clone(&name),
-        position: format!("{id}/{index}"),
-        arrived: now,
-        sequence_for_ordering: None,
+        position: Position::InRequest { request: Arc::clone(&request), index },
+        ..Record::new(data, Arc::clone(&name), now)
     };
     let records = events.into_iter().enumerate().map(record).collect();
     let told = settle_all(service, stream, records).await?;
@@ -271,8 +268,7 @@ fn next_batch(left: &mut std::iter::Peekable<std::vec::IntoIter<Record>>) -> Vec
     let mut batch = Vec::new();
     let mut bytes = 0;
     while let Some(record) = left.next_if(|record| {
-        let size = record.data.len() + record.partition_key.as_ref().map_or(0, String::len);
-        bytes += size;
+        bytes += record.size();
         batch.is_empty() || (batch.len() < BATCH_RECORDS && bytes <= BATCH_BYTES)
     }) {
         batch.push(record);
@@ -332,15 +328,7 @@ mod tests {
     use crate::model::Timestamp;
 
     fn record(size: usize) -> Record {
-        Record {
-            data: vec![b'x'; size].into(),
-            partition_key: None,
-            explicit_hash_key: None,
-            stream: "s".into(),
-            position: String::new(),
-            arrived: Timestamp::default(),
-            sequence_for_ordering: None,
-        }
+        Record::new(vec![b'x'; size], "s".into(), Timestamp::default())
     }
 
     fn batches(sizes: &[usize]) -> Vec<usize> {

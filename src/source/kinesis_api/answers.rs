@@ -23,47 +23,6 @@ impl PutRecordAnswer {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct PutRecordsAnswer {
-    failed_record_count: usize,
-    records: Vec<PutRecordsEntry>,
-}
-
-impl PutRecordsAnswer {
-    pub fn of(records: Vec<PutRecordsEntry>) -> Self {
-        Self { failed_record_count: records.iter().filter(|r| r.error_code.is_some()).count(), records }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct PutRecordsEntry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sequence_number: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shard_id: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<String>,
-}
-
-impl PutRecordsEntry {
-    pub fn placed(placement: Placement) -> Self {
-        Self {
-            sequence_number: Some(placement.sequence_number),
-            shard_id: Some(placement.shard_id),
-            error_code: None,
-            error_message: None,
-        }
-    }
-
-    pub fn failed(code: &'static str, message: String) -> Self {
-        Self { sequence_number: None, shard_id: None, error_code: Some(code), error_message: Some(message) }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
 pub struct ListShardsAnswer<'a> {
     pub shards: Vec<ShardAnswer<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,6 +19,8 @@ mod streams;
 mod token;
 mod wire;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::http::request::Parts;
@@ -45,7 +47,7 @@ struct Call<'a> {
     encoding: Encoding,
     body: &'a Bytes,
     /// The client's invocation id, the same on each of its retries; else this request's own.
-    invocation: String,
+    invocation: Arc<str>,
     now: Timestamp,
 }
 
@@ -105,7 +107,7 @@ async fn dispatch(
             !text.is_empty() && text.len() <= INVOCATION_ID_MAX && text.bytes().all(|b| b.is_ascii_graphic())
         })
         .unwrap_or(id)
-        .to_owned();
+        .into();
     let call = Call { service, encoding, body, invocation, now: (service.clock)() };
     match operation {
         Operation::PutRecord => put::put_record(&call).await,

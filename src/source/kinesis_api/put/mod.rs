@@ -6,23 +6,24 @@
 //! records, and producers that retry every code will retry it, which is why it must be asked for.
 //! A record that is not durable fails with one of the two codes Kinesis has for that.
 
+mod answer;
+mod json;
+mod request;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 
-use crate::model::{HashKey, Judgement, Outcome, Record, Settlement, Trouble, Unsettled};
+use crate::model::{HashKey, Judgement, Outcome, Position, Record, Settlement, Trouble, Unsettled};
 
-use super::answers::{PutRecordAnswer, PutRecordsAnswer, PutRecordsEntry};
+use super::answers::PutRecordAnswer;
 use super::fault::Fault;
-use super::wire::{Blob, Bounded};
 use super::{Call, name};
+use request::{Entry, Request, Shape};
 
 /// Records in one `PutRecords`.
 const RECORDS_MAX: usize = 500;
-/// One more than allowed is enough to know that there are too many.
-const RECORDS_KEPT: usize = RECORDS_MAX + 1;
 /// Bytes of one record's data, and of all data and partition keys of a request.
 const DATA_MAX: usize = 10 * 1024 * 1024;
 /// Characters of a partition key.
@@ -38,52 +39,10 @@ const REASONS_MAX: usize = 2048;
 /// The code of a record that its contract refuses, on routes that ask for errors.
 const REFUSED: &str = "InvalidArgumentException";
 
-#[derive(Deserialize)]
-struct PutRecord<'a> {
-    #[serde(rename = "StreamName")]
-    stream_name: Option<String>,
-    #[serde(rename = "StreamARN")]
-    stream_arn: Option<String>,
-    #[serde(rename = "SequenceNumberForOrdering")]
-    sequence_for_ordering: Option<String>,
-    #[serde(rename = "DryRun")]
-    dry_run: Option<bool>,
-    // The members of `Entry`, written out: serde's flatten would buffer the data.
-    #[serde(rename = "Data", borrow)]
-    data: Option<Blob<'a>>,
-    #[serde(rename = "PartitionKey")]
-    partition_key: Option<String>,
-    #[serde(rename = "ExplicitHashKey")]
-    explicit_hash_key: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct PutRecords<'a> {
-    #[serde(rename = "StreamName")]
-    stream_name: Option<String>,
-    #[serde(rename = "StreamARN")]
-    stream_arn: Option<String>,
-    #[serde(rename = "DryRun")]
-    dry_run: Option<bool>,
-    #[serde(rename = "Records", borrow)]
-    records: Option<Bounded<Entry<'a>, RECORDS_KEPT>>,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(rename = "Data", borrow)]
-    data: Option<Blob<'a>>,
-    #[serde(rename = "PartitionKey")]
-    partition_key: Option<String>,
-    #[serde(rename = "ExplicitHashKey")]
-    explicit_hash_key: Option<String>,
-}
-
 pub async fn put_record(call: &Call<'_>) -> Result<Bytes, Fault> {
-    let request: PutRecord<'_> = call.encoding.parse(call.body)?;
+    let mut request = Request::read(call.encoding, call.body, Shape::One)?;
     let stream: Arc<str> = name::stream_of(request.stream_name.as_deref(), request.stream_arn.as_deref())?.into();
-    let PutRecord { data, partition_key, explicit_hash_key, .. } = request;
-    let entry = Entry { data, partition_key, explicit_hash_key };
+    let entry = request.entries.pop().ok_or_else(|| Fault::internal("The gate lost a record. Nothing was taken."))?;
     let mut record = record(call, &stream, entry, 0, |member| member.to_owned())?;
     check_total(std::slice::from_ref(&record))?;
     record.sequence_for_ordering = ordering(request.sequence_for_ordering)?;
@@ -104,40 +63,39 @@ pub async fn put_record(call: &Call<'_>) -> Result<Bytes, Fault> {
 }
 
 pub async fn put_records(call: &Call<'_>) -> Result<Bytes, Fault> {
-    let request: PutRecords<'_> = call.encoding.parse(call.body)?;
+    let request = Request::read(call.encoding, call.body, Shape::Many)?;
     let stream: Arc<str> = name::stream_of(request.stream_name.as_deref(), request.stream_arn.as_deref())?.into();
-    let entries = request.records.ok_or_else(|| Fault::constraint("records", "Member must not be null"))?;
-    if entries.len == 0 {
+    let count = request.entry_count.ok_or_else(|| Fault::constraint("records", "Member must not be null"))?;
+    if count == 0 {
         return Err(Fault::constraint("records", "Member must have length greater than or equal to 1"));
     }
-    if entries.len > RECORDS_MAX {
+    if count > RECORDS_MAX {
         return Err(Fault::constraint("records", "Member must have length less than or equal to 500"));
     }
-    let records = entries.items.into_iter().enumerate().map(|(index, entry)| {
+    let records = request.entries.into_iter().enumerate().map(|(index, entry)| {
         record(call, &stream, entry, index, |member| format!("records.{}.member.{member}", index + 1))
     });
     let records = records.collect::<Result<Vec<_>, _>>()?;
     check_total(&records)?;
     refuse_dry_run(request.dry_run)?;
 
-    let count = records.len();
     let outcomes = call.service.intake.settle(&stream, records).await?;
     if outcomes.len() != count {
         return Err(count_mismatch());
     }
-    call.encoding.write(&PutRecordsAnswer::of(outcomes.into_iter().map(entry_of).collect()))
+    answer::put_records(call.encoding, &outcomes)
 }
 
 /// Checks one entry; `path` names a member of it in an error.
 fn record(
     call: &Call<'_>,
     stream: &Arc<str>,
-    entry: Entry<'_>,
+    entry: Entry,
     index: usize,
     path: impl Fn(&str) -> String,
 ) -> Result<Record, Fault> {
     let data = entry.data.ok_or_else(|| Fault::constraint(&path("data"), "Member must not be null"))?;
-    if data.0.len() > DATA_MAX {
+    if data.len() > DATA_MAX {
         return Err(Fault::constraint(&path("data"), "Member must have length less than or equal to 10485760"));
     }
     // Streams that distribute records themselves (AUTO) take records without a key; no catalog says yet which do.
@@ -154,13 +112,11 @@ fn record(
         check_hash_key(key, &path)?;
     }
     Ok(Record {
-        data: data.into_bytes(call.body),
         partition_key: Some(partition_key),
         explicit_hash_key: entry.explicit_hash_key,
-        stream: Arc::clone(stream),
-        position: format!("{}/{index}", call.invocation),
-        arrived: call.now,
-        sequence_for_ordering: None,
+        position: Position::InRequest { request: Arc::clone(&call.invocation), index },
+        encoded: entry.encoded,
+        ..Record::new(data, Arc::clone(stream), call.now)
     })
 }
 
@@ -185,7 +141,7 @@ fn is_decimal(text: &str, digits: usize) -> bool {
 }
 
 fn check_total(records: &[Record]) -> Result<(), Fault> {
-    let total: usize = records.iter().map(|r| r.data.len() + r.partition_key.as_ref().map_or(0, String::len)).sum();
+    let total: usize = records.iter().map(Record::size).sum();
     if total > DATA_MAX {
         return Err(Fault::invalid(
             "Records size exceeds 10 MB limit (data and partition keys together, 10485760 bytes).",
@@ -223,23 +179,6 @@ fn count_mismatch() -> Fault {
     Fault::internal(
         "The gate lost count of the outcomes, which is a bug in it. Records may or may not have been taken.",
     )
-}
-
-fn entry_of(outcome: Outcome) -> PutRecordsEntry {
-    match outcome.settlement {
-        Settlement::Quarantined { refuse: true, dead_letter, .. } => {
-            PutRecordsEntry::failed(REFUSED, reasons(&outcome.judgement, &dead_letter))
-        }
-        Settlement::Forwarded(placement) | Settlement::Dropped(placement) => PutRecordsEntry::placed(placement),
-        Settlement::Quarantined { placement, .. } => PutRecordsEntry::placed(placement),
-        Settlement::Unsettled(unsettled) => {
-            let code = match unsettled.trouble {
-                Trouble::Throttled => "ProvisionedThroughputExceededException",
-                Trouble::Unavailable | Trouble::Rejected => "InternalFailure",
-            };
-            PutRecordsEntry::failed(code, unsettled_message(&unsettled))
-        }
-    }
 }
 
 /// A rejected record answers 500 like an unavailable stream, although repeating it will not help until an operator acts:
