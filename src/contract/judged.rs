@@ -59,6 +59,8 @@ pub struct Contract {
     pub(super) schema: Option<Schema>,
     /// Of the whole event, in which only the payload is restricted.
     pub(super) plan: Plan,
+    /// [`SCHEMA_RULE`], to be shared.
+    pub(super) schema_rule: Arc<str>,
     /// Where the payload is captured.
     pub(super) this: Option<Slot>,
     pub(super) numbers: Numbers,
@@ -193,33 +195,45 @@ impl Contract {
             return self.without_payload();
         }
         let slots = SlotScope::new(captured, *record, now);
-        let on_slots = |check| (check, self.find_on_slots(check, &slots));
-        let mut found: Vec<(&Check, Option<Option<Found>>)> = self.live_checks().map(on_slots).collect();
-        if found.iter().any(|(_, found)| found.is_none()) {
-            let event = checked.tree();
-            let Some(payload) = self.payload.resolve(&event) else { return self.without_payload() };
-            let scope = Scope { this: payload, event: &event, record: *record, now };
-            self.ask_the_tree(&mut found, &scope, &slots);
-        }
         let mut violations = Violations::default();
         findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
-        found.into_iter().for_each(|(check, found)| violations.push(check, found.flatten()));
+        let of_schema = violations.all.len();
+        for check in self.live_checks() {
+            match self.find_on_slots(check, &slots) {
+                Some(found) => violations.push(check, found),
+                None => {
+                    violations.truncate(of_schema);
+                    return self.judge_with_tree(checked, violations, &slots, record, now);
+                }
+            }
+        }
         violations.decide(self)
     }
 
-    /// Finds in the tree what the slots could not tell; and everything, where the rules of the event together may cost more
-    /// than they are allowed.
-    fn ask_the_tree(&self, found: &mut [(&Check, Option<Option<Found>>)], scope: &Scope<'_>, slots: &SlotScope<'_>) {
-        let bindings = self.numbers.bind(scope);
-        for (check, found) in found.iter_mut().filter(|(_, found)| found.is_none()) {
-            *found = Some(self.find(check, scope, &bindings));
+    /// Judges an event of which the slots cannot tell everything: by the slots where they can, by the tree elsewhere. By the
+    /// tree alone, where the rules of the event together may cost more than they are allowed, so that both ways give up alike.
+    fn judge_with_tree(
+        &self,
+        checked: Checked<'_>,
+        mut violations: Violations,
+        slots: &SlotScope<'_>,
+        record: &RecordFacts<'_>,
+        now: Timestamp,
+    ) -> (Verdict, Vec<Violation>) {
+        let event = checked.tree();
+        let Some(payload) = self.payload.resolve(&event) else { return self.without_payload() };
+        let scope = Scope { this: payload, event: &event, record: *record, now };
+        let (bindings, of_schema) = (self.numbers.bind(&scope), violations.all.len());
+        for check in self.live_checks() {
+            let found = self.find_on_slots(check, slots).unwrap_or_else(|| self.find(check, &scope, &bindings));
+            violations.push(check, found);
         }
         if !bindings.afford(slots) {
-            let bindings = self.numbers.bind(scope);
-            for (check, found) in found {
-                *found = Some(self.find(check, scope, &bindings));
-            }
+            let bindings = self.numbers.bind(&scope);
+            violations.truncate(of_schema);
+            self.live_checks().for_each(|check| violations.push(check, self.find(check, &scope, &bindings)));
         }
+        violations.decide(self)
     }
 
     /// Judges one event by its tree: what the single pass leaves undecided, in the same words.
@@ -370,10 +384,15 @@ impl Contract {
 }
 
 impl Violations {
+    fn truncate(&mut self, length: usize) {
+        self.all.truncate(length);
+        self.consequences.truncate(length);
+    }
+
     fn push_schema(&mut self, contract: &Contract, finding: Finding) {
         self.consequences.push((contract.mode, OnFail::Quarantine));
         self.all.push(Violation {
-            rule: SCHEMA_RULE.into(),
+            rule: Arc::clone(&contract.schema_rule),
             kind: ViolationKind::Schema,
             pointer: finding.pointer,
             dimension: Some(Dimension::Conformity),

@@ -20,7 +20,7 @@ use super::{LeftOut, Plan};
 use crate::rule::capture::Reads;
 use crate::rule::number_types::SchemaAt;
 use crate::rule::pointer::Pointer;
-use crate::rule::schema::reason::Kind;
+use crate::rule::schema::reason::{Kind, message};
 use crate::rule::schema::references::References;
 use crate::rule::schema::words;
 
@@ -160,7 +160,13 @@ impl Compiler<'_> {
 
     /// What a keyword says when it does not hold.
     fn say(&mut self, id: NodeId, keyword: Keyword, kind: Kind) {
-        self.words.insert((id, keyword, 0), kind);
+        self.say_of(id, keyword, 0, kind);
+    }
+
+    /// The same of one of its details.
+    fn say_of(&mut self, id: NodeId, keyword: Keyword, detail: u32, kind: Kind) {
+        let said = message(&kind, "").into();
+        self.words.insert((id, keyword, detail), (kind, said));
     }
 
     /// The same for words that tell nothing about alternatives.

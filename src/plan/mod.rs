@@ -43,7 +43,6 @@ use crate::decode::json::Checked;
 use crate::rule::Finding;
 use crate::rule::capture::{Captures, Reads};
 use crate::rule::pointer::Pointer;
-use crate::rule::schema::reason;
 use crate::rule::schema::references::References;
 
 /// A schema compiled for the single pass. Immutable, shared by all threads.
@@ -115,10 +114,7 @@ impl Plan {
             let told = &scratch.buffers.told;
             match walked {
                 Ok(checked) if told.is_empty() => Outcome::Passes(checked),
-                Ok(checked) => {
-                    let reasons = told::reasons(told, &self.words, text);
-                    Outcome::Fails(checked, reason::findings(reasons, "", limit))
-                }
+                Ok(checked) => Outcome::Fails(checked, told::findings(told, &self.words, text, limit)),
                 Err(Stop::Malformed) => Outcome::Malformed,
                 Err(Stop::Undecided | Stop::Fails) => Outcome::Undecided,
             }

@@ -11,7 +11,6 @@ use super::node::{ANY, Keyword, NEVER, Node, NodeId};
 use super::pattern::Pattern;
 use super::walk::{Step, Stop, Walker};
 use crate::decode::json::scan::Mark;
-use crate::decode::json::strings::Key;
 
 /// The most properties an object of a plan declares, required ones among them.
 pub(super) const PROPERTIES_MAX: usize = 256;
@@ -63,11 +62,18 @@ pub(super) struct Dependent {
 
 /// A set of declared properties, by index.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct KeySet([u64; PROPERTIES_MAX / 64]);
+pub(super) struct KeySet([u64; WORDS]);
+
+const WORDS: usize = PROPERTIES_MAX / 64;
 
 impl KeySet {
-    pub(super) fn insert(&mut self, property: usize) {
-        self.0[property / 64] |= 1 << (property % 64);
+    /// False when it was there already.
+    #[inline]
+    pub(super) fn insert(&mut self, property: usize) -> bool {
+        let (word, bit) = (&mut self.0[property / 64 % WORDS], 1 << (property % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
     }
 
     fn has(&self, property: usize) -> bool {
@@ -195,18 +201,15 @@ impl<'s> Walker<'_, 's> {
             }
             self.scan.colon()?;
             match key {
-                Met::Declared(index) => {
-                    if seen.has(index) {
+                Some(index) => {
+                    let index = usize::from(index);
+                    if !seen.insert(index) {
                         return Err(Stop::Malformed);
                     }
-                    seen.insert(index);
                     predicted = index + 1;
                     self.declared(node, &object.properties.all[index], key_start)?;
                 }
-                Met::Undeclared(key) => {
-                    self.scan.remember(key);
-                    self.undeclared(node, object, key)?;
-                }
+                None => self.undeclared(node, object)?,
             }
             more = self.scan.next_member()?;
         }
@@ -231,16 +234,22 @@ impl<'s> Walker<'_, 's> {
         if object.dependents.is_empty() { Ok(()) } else { self.dependents(node, object, seen, start) }
     }
 
+    /// The property whose key this is. Another key is left in `self.key`.
     #[inline]
-    fn key(&mut self, properties: &Properties, predicted: usize) -> Result<Met, Stop> {
+    fn key(&mut self, properties: &Properties, predicted: usize) -> Result<Option<u16>, Stop> {
         let rest = &self.scan.text.as_bytes()[self.scan.at..];
         if let Some(property) = properties.all.get(predicted).filter(|property| property.is_next_in(rest)) {
             self.scan.at += property.quoted.len();
-            return Ok(Met::Declared(predicted));
+            return Ok(Some(predicted as u16));
         }
-        let key = self.scan.key()?;
-        let found = properties.find(self.content(key)?);
-        Ok(found.map_or(Met::Undeclared(key), Met::Declared))
+        self.unpredicted_key(properties)
+    }
+
+    #[inline(never)]
+    fn unpredicted_key(&mut self, properties: &Properties) -> Result<Option<u16>, Stop> {
+        self.key = self.scan.key()?;
+        let key = self.key;
+        Ok(properties.find(self.content(key)?).map(|index| index as u16))
     }
 
     #[inline]
@@ -261,7 +270,10 @@ impl<'s> Walker<'_, 's> {
     }
 
     /// The value of a key that is not declared: every pattern that matches applies, else what is said of additional ones.
-    fn undeclared(&mut self, node: &'s Node, object: &'s Object, key: Key) -> Result<(), Stop> {
+    #[inline(never)]
+    fn undeclared(&mut self, node: &'s Node, object: &'s Object) -> Result<(), Stop> {
+        let key = self.key;
+        self.scan.remember(key);
         let start = self.scan.mark();
         let mut spoken_of = false;
         for (pattern, node) in object.patterns.iter() {
@@ -304,12 +316,6 @@ impl<'s> Walker<'_, 's> {
         }
         Ok(())
     }
-}
-
-/// A key of the event.
-enum Met {
-    Declared(usize),
-    Undeclared(Key),
 }
 
 #[cfg(test)]

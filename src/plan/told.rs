@@ -1,11 +1,14 @@
 //! What does not hold: noted in passing, and put into words at the end, for the events that need it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::node::{Keyword, Node, NodeId};
 use super::walk::{Step, Stop, Walker};
 use crate::decode::json::strings::escaped_char;
-use crate::rule::schema::reason::{Kind, Reason};
+use crate::rule::Finding;
+use crate::rule::schema::reason::{Kind, Reason, arranged, escaped};
+use crate::rule::schema::words;
 
 /// The most that is told of one event, what alternatives say among it.
 const TOLD_MAX: usize = 1000;
@@ -25,7 +28,7 @@ pub(super) struct Told {
 }
 
 /// What each keyword of each node says when it does not hold; of [`Keyword::Required`], by property.
-pub(super) type Words = HashMap<(NodeId, Keyword, u32), Kind>;
+pub(super) type Words = HashMap<(NodeId, Keyword, u32), (Kind, Box<str>)>;
 
 impl<'s> Walker<'_, 's> {
     /// The value that was read, or begins here, does not hold to a keyword.
@@ -77,13 +80,36 @@ impl<'s> Walker<'_, 's> {
     }
 }
 
-/// Puts what was told of a text into reasons. Properties that one keyword does not allow are one reason.
-pub(super) fn reasons(told: &[Told], words: &Words, text: &str) -> Vec<Reason> {
+/// Puts what was told of a text into findings. Most are worded when the schema is compiled.
+pub(super) fn findings(told: &[Told], words: &Words, text: &str, limit: usize) -> Vec<Finding> {
+    let mut findings = Vec::with_capacity(told.len());
+    for one in told {
+        match one.keyword {
+            Keyword::Unexpected => findings.push(Finding {
+                pointer: format!("{}/{}", pointer(&one.path, text), escaped(&key_at(text, one.detail as usize))),
+                message: words::UNEXPECTED.to_owned(),
+            }),
+            Keyword::AnyOf | Keyword::OneOf | Keyword::Name => reason(one, words, text).findings("", &mut findings),
+            keyword => findings.push(Finding {
+                pointer: pointer(&one.path, text),
+                message: words
+                    .get(&(one.schema, keyword, one.detail))
+                    .map(|(_, said)| &**said)
+                    .unwrap_or_default()
+                    .to_owned(),
+            }),
+        }
+    }
+    arranged(findings, limit)
+}
+
+/// The same as reasons, of what is wrong with an alternative. Properties that one keyword does not allow are one reason.
+fn reasons(told: &[Told], words: &Words, text: &str) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = Vec::with_capacity(told.len());
     let mut unexpected: Vec<(&Told, usize)> = Vec::new();
     for one in told {
         if one.keyword == Keyword::Unexpected {
-            let key = key_at(text, one.detail as usize);
+            let key = key_at(text, one.detail as usize).into_owned();
             let same = |(known, _): &&(&Told, usize)| known.schema == one.schema && known.path == one.path;
             if let Some((_, index)) = unexpected.iter().rev().find(same)
                 && let Kind::Unexpected(names) = &mut reasons[*index].kind
@@ -103,14 +129,14 @@ pub(super) fn reasons(told: &[Told], words: &Words, text: &str) -> Vec<Reason> {
 fn reason(told: &Told, words: &Words, text: &str) -> Reason {
     let inside = || told.inside.iter().map(|branch| reasons(branch, words, text)).collect::<Vec<_>>();
     let kind = match told.keyword {
-        Keyword::Unexpected => Kind::Unexpected(vec![key_at(text, told.detail as usize)]),
+        Keyword::Unexpected => Kind::Unexpected(vec![key_at(text, told.detail as usize).into_owned()]),
         Keyword::AnyOf => Kind::NoneOf(inside()),
         Keyword::OneOf => Kind::NotOneOf(inside()),
         Keyword::Name => {
             let kinds = inside().into_iter().flatten().map(|reason| reason.kind);
             Kind::Name(Box::new(kinds.into_iter().next().unwrap_or(Kind::Nothing)))
         }
-        keyword => words.get(&(told.schema, keyword, told.detail)).cloned().unwrap_or(Kind::Nothing),
+        keyword => words.get(&(told.schema, keyword, told.detail)).map_or(Kind::Nothing, |(kind, _)| kind.clone()),
     };
     Reason { pointer: pointer(&told.path, text), kind }
 }
@@ -121,33 +147,27 @@ fn pointer(path: &[Step], text: &str) -> String {
         pointer.push('/');
         match step.read() {
             Ok(index) => pointer.push_str(&index.to_string()),
-            Err(offset) => {
-                let key = key_at(text, offset);
-                if key.contains(['~', '/']) {
-                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                } else {
-                    pointer.push_str(&key);
-                }
-            }
+            Err(offset) => pointer.push_str(&escaped(&key_at(text, offset))),
         }
     }
     pointer
 }
 
 /// The key whose opening quote stands here, without escapes.
-fn key_at(text: &str, offset: usize) -> String {
-    let mut key = String::new();
-    let mut rest = &text[offset + 1..];
-    while let Some(end) = rest.find(['"', '\\']) {
+fn key_at(text: &str, offset: usize) -> Cow<'_, str> {
+    let rest = &text[offset + 1..];
+    let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
+    let mut key = Cow::Borrowed(&rest[..end]);
+    let mut rest = &rest[end..];
+    while rest.starts_with('\\')
+        && let Some((character, length)) = escaped_char(rest.as_bytes())
+    {
+        rest = &rest[length..];
+        let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
+        let key = key.to_mut();
+        key.push(character);
         key.push_str(&rest[..end]);
         rest = &rest[end..];
-        match escaped_char(rest.as_bytes()) {
-            Some((character, length)) if rest.starts_with('\\') => {
-                key.push(character);
-                rest = &rest[length..];
-            }
-            _ => break,
-        }
     }
     key
 }

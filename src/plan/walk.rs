@@ -100,6 +100,8 @@ pub(super) struct Walker<'e, 's> {
     pub(super) row: Row,
     /// How many attempts the walk is in.
     pub(super) attempts: usize,
+    /// The last key that is not declared.
+    pub(super) key: Key,
     /// Whether the last string had escapes.
     pub(super) escaped: bool,
     /// The last number, if it was a plain integer.
@@ -124,6 +126,7 @@ impl<'e, 's> Walker<'e, 's> {
             captures,
             row: Row::EVENT,
             attempts: 0,
+            key: Key::default(),
             escaped: false,
             integer: None,
             again_left: text.len().saturating_mul(READ_AGAIN_MAX),
@@ -151,11 +154,19 @@ impl<'e, 's> Walker<'e, 's> {
         let start = self.scan.at;
         // Most values are strings and numbers.
         match self.scan.peek() {
-            Some(b'"') => self.string(node)?,
-            Some(b'-' | b'0'..=b'9') => self.number(node)?,
-            _ => self.nested_value(node)?,
+            Some(b'"') => {
+                self.string(node)?;
+                self.keep(node, start, self.escaped, None);
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                self.number(node)?;
+                self.keep(node, start, false, self.integer);
+            }
+            _ => {
+                self.nested_value(node)?;
+                self.keep(node, start, false, None);
+            }
         }
-        self.keep(node, start);
         Ok(())
     }
 
@@ -168,18 +179,19 @@ impl<'e, 's> Walker<'e, 's> {
         if node.left_out || self.nesting == NESTING_MAX {
             return Err(Stop::Undecided);
         }
-        let start = self.scan.at;
+        let (start, first) = (self.scan.at, self.scan.peek());
         self.nesting += 1;
         self.value_and_also(node)?;
         self.nesting -= 1;
-        self.keep(node, start);
+        let integer = self.integer.filter(|_| matches!(first, Some(b'-' | b'0'..=b'9')));
+        self.keep(node, start, self.escaped, integer);
         Ok(())
     }
 
     #[inline]
-    fn keep(&mut self, node: &'s Node, start: usize) {
+    fn keep(&mut self, node: &'s Node, start: usize, escaped: bool, integer: Option<i64>) {
         if let Some(slot) = node.slot {
-            self.captures.keep(self.row, slot, start..self.scan.at, self.escaped, self.integer);
+            self.captures.keep(self.row, slot, start..self.scan.at, escaped, integer);
         }
     }
 

@@ -177,7 +177,7 @@ struct Frame {
     stride: u32,
 }
 
-/// Where a value stands. No value is empty, so an empty span is an absent one.
+/// Where a value stands. No value ends where the event begins, so that is an absent one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cell {
     start: u32,
@@ -218,8 +218,8 @@ impl Captures {
         Some(Row(row as u32))
     }
 
-    /// Keeps the value that stands at these bytes of the event. `escaped` counts only if it is a string, `integer` if it is a
-    /// number.
+    /// Keeps the value that stands at these bytes of the event. `escaped` counts only if it is a string; `integer` is the value
+    /// of a number that is written as an integer of at most 18 digits.
     #[inline]
     pub fn keep(&mut self, row: Row, slot: Slot, span: std::ops::Range<usize>, escaped: bool, integer: Option<i64>) {
         let cell = self.cell_mut(row, slot);
@@ -259,15 +259,8 @@ impl<'e> Captured<'e> {
     /// The value in a slot; `None` when the event has none there.
     #[inline]
     pub fn value(&self, row: Row, slot: Slot) -> Option<Found<'e>> {
-        let cell = self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
-        let text = &self.text[cell.start as usize..cell.end as usize];
-        (!text.is_empty()).then_some(Found {
-            text,
-            escaped: cell.escaped,
-            integer: cell.integer,
-            first: cell.first,
-            count: cell.count,
-        })
+        let cell = &self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
+        (cell.end > 0).then_some(Found { text: self.text, cell })
     }
 }
 
@@ -275,10 +268,7 @@ impl<'e> Captured<'e> {
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'e> {
     text: &'e str,
-    escaped: bool,
-    integer: Option<i64>,
-    first: u32,
-    count: u32,
+    cell: &'e Cell,
 }
 
 /// The kinds of JSON value.
@@ -295,7 +285,7 @@ pub enum Kind {
 impl<'e> Found<'e> {
     #[inline]
     pub fn kind(&self) -> Kind {
-        match self.text.as_bytes().first() {
+        match self.text.as_bytes().get(self.cell.start as usize) {
             Some(b'"') => Kind::String,
             Some(b'{') => Kind::Object,
             Some(b'[') => Kind::Array,
@@ -307,41 +297,41 @@ impl<'e> Found<'e> {
 
     /// The value's JSON text.
     pub fn json(&self) -> &'e str {
-        self.text
+        &self.text[self.cell.start as usize..self.cell.end as usize]
     }
 
     /// What a string holds, where that is what is written; `None` for other kinds, and for strings with escapes.
     #[inline]
     pub fn plain_string(&self) -> Option<&'e str> {
-        match self.text.as_bytes() {
-            [b'"', .., b'"'] if !self.escaped => Some(&self.text[1..self.text.len() - 1]),
-            _ => None,
+        if self.kind() != Kind::String || self.cell.escaped {
+            return None;
         }
+        self.text.get(self.cell.start as usize + 1..self.cell.end as usize - 1)
     }
 
     /// The value of a number that is written as an integer of at most 18 digits.
     #[inline]
     pub fn integer(&self) -> Option<i64> {
-        self.integer.filter(|_| matches!(self.text.as_bytes(), [b'-' | b'0'..=b'9', ..]))
+        self.cell.integer
     }
 
     pub fn is_true(&self) -> bool {
-        self.text == "true"
+        self.text.as_bytes().get(self.cell.start as usize) == Some(&b't')
     }
 
     /// Of an array whose elements are looked at: how many there are. 0 for other kinds.
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.cell.count as usize
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.cell.count == 0
     }
 
     /// The elements' rows in the frame of their place, in order.
     pub fn rows(&self, captured: &Captured<'_>, frame: FrameId) -> impl ExactSizeIterator<Item = Row> + use<> {
-        let (first, stride) = (self.first, captured.captures.frames[frame.0 as usize].stride);
-        (0..self.count).map(move |index| Row(first + index * stride))
+        let (first, stride) = (self.cell.first, captured.captures.frames[frame.0 as usize].stride);
+        (0..self.cell.count).map(move |index| Row(first + index * stride))
     }
 }
 

@@ -112,7 +112,7 @@ impl Pattern {
             let inner = rest.strip_prefix('/')?;
             let end = inner.find('/').unwrap_or(inner.len());
             let found = &inner[..end];
-            if segment != "*" && found.replace("~1", "/").replace("~0", "~") != *segment {
+            if segment != "*" && !names(found, segment) {
                 return None;
             }
             rest = &inner[end..];
@@ -177,6 +177,14 @@ fn descend_mut(value: &mut Value, whole: &[String], visit: &mut dyn FnMut(&mut V
                 descend_mut(value, rest, visit);
             }
         }
+    }
+}
+
+/// Whether the escaped segment stands for this name.
+fn names(segment: &str, name: &str) -> bool {
+    match segment.contains('~') {
+        true => segment.replace("~1", "/").replace("~0", "~") == *name,
+        false => segment == name,
     }
 }
 

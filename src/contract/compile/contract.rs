@@ -10,7 +10,7 @@ use super::example;
 use super::file::RuleFile;
 use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
-use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule};
+use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule, SCHEMA_RULE};
 use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, ViolationKind};
 use crate::plan::Plan;
@@ -79,6 +79,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         payload,
         schema,
         plan,
+        schema_rule: SCHEMA_RULE.into(),
         this,
         numbers,
         checks,

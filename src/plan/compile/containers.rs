@@ -105,7 +105,7 @@ impl Compiler<'_> {
         self.say_words(schema.id, Keyword::MaxProperties, words::at_most(most, "property"));
         self.say(schema.id, Keyword::Nothing, Kind::Nothing);
         for (index, key) in keys.0.iter().enumerate() {
-            self.words.insert((schema.id, Keyword::Required, index as u32), Kind::Required((*key).into()));
+            self.say_of(schema.id, Keyword::Required, index as u32, Kind::Required((*key).into()));
         }
         let names = self.optional(schema, "propertyNames");
         node.object = Some(Arc::new(Object {

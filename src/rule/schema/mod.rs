@@ -107,7 +107,9 @@ impl Schema {
         let errors = self.validator.iter_errors(pruned.value());
         let errors = errors.filter(|error| !pruned.was_cut_at(error.instance_path().as_str()));
         let prefix = payload_pointer.to_string();
-        let mut findings = reason::findings(errors.map(|error| error::reason(&error)).collect(), &prefix, limit.max(1));
+        let mut findings = Vec::new();
+        errors.for_each(|error| error::reason(&error).findings(&prefix, &mut findings));
+        let mut findings = reason::arranged(findings, limit.max(1));
         if findings.is_empty() {
             // The reason lies where the pruned payload was cut.
             let message = "does not match the schema, at a place too deep or too far into the payload to name";

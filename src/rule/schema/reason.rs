@@ -3,6 +3,7 @@
 //! The single pass and the `jsonschema` crate both give their findings as [`Reason`]s, so that what is told of an event does
 //! not depend on which of them judged it.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,15 +53,14 @@ pub(crate) enum Kind {
     Name(Box<Kind>),
 }
 
-/// The findings that reasons stand for, in the order of their pointers, each once, at most `limit`. A reason is one finding,
-/// but for unexpected properties, each of which is named by its pointer. `prefix` stands before every pointer.
-pub(crate) fn findings(reasons: Vec<Reason>, prefix: &str, limit: usize) -> Vec<Finding> {
-    let mut findings = Vec::with_capacity(reasons.len());
-    for Reason { pointer, kind } in reasons {
-        let at = if prefix.is_empty() { pointer } else { format!("{prefix}{pointer}") };
-        match kind {
+impl Reason {
+    /// The findings the reason stands for: one, but for unexpected properties, each of which is named by its pointer. `prefix`
+    /// stands before every pointer.
+    pub(crate) fn findings(self, prefix: &str, findings: &mut Vec<Finding>) {
+        let at = if prefix.is_empty() { self.pointer } else { format!("{prefix}{}", self.pointer) };
+        match self.kind {
             Kind::Unexpected(names) => findings.extend(names.iter().map(|name| Finding {
-                pointer: format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")),
+                pointer: format!("{at}/{}", escaped(name)),
                 message: words::UNEXPECTED.to_owned(),
             })),
             kind => {
@@ -70,20 +70,35 @@ pub(crate) fn findings(reasons: Vec<Reason>, prefix: &str, limit: usize) -> Vec<
             }
         }
     }
-    findings.sort_by(|a, b| in_order(&a.pointer, &b.pointer).then_with(|| a.message.cmp(&b.message)));
+}
+
+/// A name as a segment of a pointer.
+pub(crate) fn escaped(name: &str) -> Cow<'_, str> {
+    match name.contains(['~', '/']) {
+        true => name.replace('~', "~0").replace('/', "~1").into(),
+        false => name.into(),
+    }
+}
+
+/// Findings in the order of their pointers, each once, and at most `limit`.
+pub(crate) fn arranged(mut findings: Vec<Finding>, limit: usize) -> Vec<Finding> {
+    findings.sort_unstable_by(|a, b| in_order(&a.pointer, &b.pointer).then_with(|| a.message.cmp(&b.message)));
     findings.dedup();
     findings.truncate(limit);
     findings
 }
 
-/// Pointers segment by segment; elements by their number.
+/// By byte, but numbers by their value: elements in the order in which they stand.
 fn in_order(a: &str, b: &str) -> Ordering {
-    match a.split('/').zip(b.split('/')).find(|(a, b)| a != b) {
-        Some((a, b)) => match (a.parse::<u64>(), b.parse::<u64>()) {
-            (Ok(a), Ok(b)) => a.cmp(&b),
-            _ => a.cmp(b),
-        },
-        None => a.len().cmp(&b.len()),
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let Some(differs) = a.iter().zip(b).position(|(a, b)| a != b) else { return a.len().cmp(&b.len()) };
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (more_of_a, more_of_b) = (digits(&a[differs..]), digits(&b[differs..]));
+    let follows_digits = differs > 0 && a[differs - 1].is_ascii_digit();
+    if more_of_a > 0 && more_of_b > 0 || follows_digits {
+        more_of_a.cmp(&more_of_b).then_with(|| a[differs].cmp(&b[differs]))
+    } else {
+        a[differs].cmp(&b[differs])
     }
 }
 

@@ -157,16 +157,22 @@ impl Weight {
 }
 
 impl Whole {
+    /// Most are read or constant.
+    #[inline]
     pub(super) fn int(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
         match self {
             Self::Constant(int) => Ok(*int),
-            Self::Read(place) => {
-                let found = place.find(scope, rows)?;
-                match found.integer() {
-                    Some(int) => Ok(int),
-                    None => int_of(sure(Term::of(found, place.said()))?),
-                }
-            }
+            Self::Read(place) => match place.integer(scope, rows) {
+                Some(int) => Ok(int),
+                None => int_of(place.term(scope, rows)?),
+            },
+            _ => self.computed(scope, rows),
+        }
+    }
+
+    fn computed(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+        match self {
+            Self::Constant(_) | Self::Read(_) => self.int(scope, rows),
             Self::Compute(operation, sides) => {
                 let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
                 sure(term::integers(*operation, a, b))

@@ -111,6 +111,12 @@ impl Place {
         }
     }
 
+    /// The value there, where it is a plain integer: see [`Found::integer`].
+    #[inline]
+    pub(super) fn integer(&self, scope: &SlotScope<'_>, rows: &Rows) -> Option<i64> {
+        scope.captured.value(rows[self.row], self.slot)?.integer()
+    }
+
     #[inline]
     pub(super) fn term<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Term<'e>, Stop> {
         sure(Term::of(self.find(scope, rows)?, self.said))
