@@ -255,18 +255,15 @@ impl<'e> Captured<'e> {
     #[inline]
     pub fn value(&self, row: Row, slot: Slot) -> Option<Found<'e>> {
         let cell = self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
-        let text = &self.text[cell.start as usize..cell.end as usize];
-        (!text.is_empty()).then_some(Found { text, escaped: cell.escaped, first: cell.first, count: cell.count })
+        (cell.start != cell.end).then_some(Found { event: self.text, cell })
     }
 }
 
 /// A value of the event, as it is written.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'e> {
-    text: &'e str,
-    escaped: bool,
-    first: u32,
-    count: u32,
+    event: &'e str,
+    cell: Cell,
 }
 
 /// The kinds of JSON value.
@@ -283,7 +280,7 @@ pub enum Kind {
 impl<'e> Found<'e> {
     #[inline]
     pub fn kind(&self) -> Kind {
-        match self.text.as_bytes().first() {
+        match self.bytes().first() {
             Some(b'"') => Kind::String,
             Some(b'{') => Kind::Object,
             Some(b'[') => Kind::Array,
@@ -294,36 +291,60 @@ impl<'e> Found<'e> {
     }
 
     /// The value's JSON text.
+    #[inline]
     pub fn json(&self) -> &'e str {
-        self.text
+        &self.event[self.cell.start as usize..self.cell.end as usize]
+    }
+
+    /// The same, where its characters do not matter.
+    #[inline]
+    pub fn bytes(&self) -> &'e [u8] {
+        &self.event.as_bytes()[self.cell.start as usize..self.cell.end as usize]
     }
 
     /// What a string holds, where that is what is written; `None` for other kinds, and for strings with escapes.
     #[inline]
     pub fn plain_string(&self) -> Option<&'e str> {
-        match self.text.as_bytes() {
-            [b'"', .., b'"'] if !self.escaped => Some(&self.text[1..self.text.len() - 1]),
+        match self.bytes() {
+            [b'"', .., b'"'] if !self.cell.escaped => {
+                Some(&self.event[self.cell.start as usize + 1..self.cell.end as usize - 1])
+            }
             _ => None,
         }
     }
 
+    /// Whether two strings hold the same. `None` when one is no string, or has escapes and is written differently.
+    #[inline]
+    pub fn is_same_string(&self, other: &Self) -> Option<bool> {
+        let (a, b) = (self.bytes(), other.bytes());
+        if a.first() != Some(&b'"') || b.first() != Some(&b'"') {
+            return None;
+        }
+        match a == b {
+            true => Some(true),
+            false => (!self.cell.escaped && !other.cell.escaped).then_some(false),
+        }
+    }
+
+    #[inline]
     pub fn is_true(&self) -> bool {
-        self.text == "true"
+        self.bytes() == b"true"
     }
 
     /// Of an array whose elements are looked at: how many there are. 0 for other kinds.
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.cell.count as usize
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.cell.count == 0
     }
 
     /// The elements' rows in the frame of their place, in order.
+    #[inline]
     pub fn rows(&self, captured: &Captured<'_>, frame: FrameId) -> impl ExactSizeIterator<Item = Row> + use<> {
-        let (first, stride) = (self.first, captured.captures.frames[frame.0 as usize].stride);
-        (0..self.count).map(move |index| Row(first + index * stride))
+        let (first, stride) = (self.cell.first, captured.captures.frames[frame.0 as usize].stride);
+        (0..self.cell.count).map(move |index| Row(first + index * stride))
     }
 }
 
@@ -386,6 +407,8 @@ mod tests {
             let found: Vec<_> = lines.rows(&captured, qty.frame).map(|row| captured.value(row, qty)).collect();
             assert_eq!(found[0].unwrap().kind(), Kind::Number);
             assert!(found[1].is_none());
+            assert_eq!(found[2].unwrap().is_same_string(&found[2].unwrap()), Some(true));
+            assert_eq!(found[2].unwrap().is_same_string(&found[0].unwrap()), None);
             assert_eq!(found[2].unwrap().kind(), Kind::String);
             assert_eq!(found[2].unwrap().plain_string(), None, "it has an escape");
         }

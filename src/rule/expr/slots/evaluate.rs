@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::moment::Moment;
 use super::scope::{Place, Rows, SlotScope, Stop, sure};
 use super::term::{self, Term};
-use super::tree::{Comparison, List, Message, RecordField, Stream, Test, TextTest, Value, Weight, Whole};
+use super::tree::{Comparison, List, Message, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole};
 use crate::rule::capture::{Kind, Row};
 use crate::rule::expr::numeric::Operation;
 use crate::rule::number;
@@ -43,34 +43,40 @@ impl Test {
             }
             Self::Has(place) => place.exists(scope, rows),
             Self::HasRecord(field) => Ok(field.term(scope)?.is_some()),
-            Self::Among(parts) => {
-                let value = parts.0.term(scope, rows)?;
-                charge(value, parts.1.len(), scope)?;
-                sure(parts.1.holds(value))
+            Self::All(parts) => parts.0.decides(&parts.1, false, scope, rows),
+            Self::Exists(parts) => parts.0.decides(&parts.1, true, scope, rows),
+            Self::Search(search) => search.holds(scope, rows),
+        }
+    }
+}
+
+impl Search {
+    #[inline(never)]
+    fn holds(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+        match self {
+            Self::Among(value, constants) => {
+                let value = value.term(scope, rows)?;
+                charge(value, constants.len(), scope)?;
+                sure(constants.holds(value))
             }
-            Self::AnyOf(parts) => any_of(&parts.0, &parts.1, scope, rows),
-            Self::Element(parts) => {
-                let value = parts.0.term(scope, rows)?;
-                parts.1.holds(value, &parts.2, scope, rows)
-            }
-            Self::Text(test, parts) => {
-                let other = parts.1.text(scope, rows)?;
-                let text = parts.0.text(scope, rows)?;
+            Self::AnyOf(value, list) => any_of(value, list, scope, rows),
+            Self::Element(value, list, element) => list.holds(value.term(scope, rows)?, element, scope, rows),
+            Self::Text(test, text, other) => {
+                let other = other.text(scope, rows)?;
+                let text = text.text(scope, rows)?;
                 scope.spend_text(other)?;
                 scope.spend_text(text)?;
                 Ok(test.holds(text, other))
             }
-            Self::Matches(parts, weight) => {
-                let text = parts.0.text(scope, rows)?;
+            Self::Matches(text, pattern, weight) => {
+                let text = text.text(scope, rows)?;
                 weight.charge(text, scope)?;
-                Ok(parts.1.is_match(text))
+                Ok(pattern.is_match(text))
             }
-            Self::All(parts) => parts.0.decides(&parts.1, false, scope, rows),
-            Self::Exists(parts) => parts.0.decides(&parts.1, true, scope, rows),
-            Self::ExistsOne(parts) => {
+            Self::ExistsOne(list, test) => {
                 let mut count = 0;
-                parts.0.for_each(scope, rows, |rows| {
-                    count += usize::from(parts.1.holds(scope, rows)?);
+                list.for_each(scope, rows, |rows| {
+                    count += usize::from(test.holds(scope, rows)?);
                     Ok(())
                 })?;
                 Ok(count == 1)
@@ -94,9 +100,9 @@ fn both(a: &Test, b: &Test, decides: bool, scope: &SlotScope<'_>, rows: &Rows) -
 
 fn same(a: &Place, b: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
     let (x, y) = (a.find(scope, rows)?, b.find(scope, rows)?);
-    if let (Some(x), Some(y)) = (x.plain_string(), y.plain_string()) {
-        scope.spend_text(x)?;
-        return Ok(x == y);
+    if let Some(same) = x.is_same_string(&y) {
+        scope.spend_bytes(x.bytes().len())?;
+        return Ok(same);
     }
     equal(sure(Term::of(x, a.said()))?, sure(Term::of(y, b.said()))?, scope)
 }
@@ -163,7 +169,7 @@ impl Whole {
             Self::Constant(int) => Ok(*int),
             Self::Read(place) => {
                 let found = place.find(scope, rows)?;
-                match number::whole(found.json()) {
+                match number::whole(found.bytes()) {
                     Some(int) => Ok(int),
                     None => int_of(sure(Term::of(found, place.said()))?),
                 }
@@ -194,7 +200,6 @@ impl Whole {
             Self::Sum(parts) => {
                 let mut sum = 0_i64;
                 parts.0.for_each(scope, rows, |rows| {
-                    scope.spend(1)?;
                     sum = sure(sum.checked_add(parts.1.int(scope, rows)?))?;
                     Ok(())
                 })?;
@@ -261,7 +266,6 @@ impl Value {
             Self::Sum(parts) => {
                 let mut sum = Term::Int(0);
                 parts.0.for_each(scope, rows, |rows| {
-                    scope.spend(1)?;
                     sum = match parts.1.term(scope, rows)? {
                         number @ (Term::Int(_) | Term::Double(_)) => sure(term::compute(Operation::Add, sum, number))?,
                         _ => return Err(Stop::Unsure),

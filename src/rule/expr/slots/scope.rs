@@ -72,7 +72,12 @@ impl<'e> SlotScope<'e> {
     /// Counts a text that is read once.
     #[inline]
     pub(super) fn spend_text(&self, text: &str) -> Result<(), Stop> {
-        if text.len() < 1024 { Ok(()) } else { self.spend(text.len() / 1024) }
+        self.spend_bytes(text.len())
+    }
+
+    #[inline]
+    pub(super) fn spend_bytes(&self, bytes: usize) -> Result<(), Stop> {
+        if bytes < 1024 { Ok(()) } else { self.spend(bytes / 1024) }
     }
 
     pub(super) fn now(&self) -> Result<Term<'e>, Stop> {

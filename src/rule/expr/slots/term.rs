@@ -45,7 +45,7 @@ impl<'e> Term<'e> {
 
 /// The twin of `json::from_number`.
 fn number<'e>(text: &str, said: Option<NumberType>) -> Option<Term<'e>> {
-    if let Some(int) = whole(text) {
+    if let Some(int) = whole(text.as_bytes()) {
         let exact = int.unsigned_abs() <= EXACT_MAX.unsigned_abs();
         return Some(if said == Some(NumberType::Double) && exact { Term::Double(int as f64) } else { Term::Int(int) });
     }
