@@ -34,6 +34,7 @@ use regex::Regex;
 
 use self::compile::Compiler;
 pub use self::cost::Cost;
+pub(super) use self::macros::each_child;
 pub use self::reading::Ground;
 use self::scope::OUTSIDE;
 pub use self::scope::SlotScope;
