@@ -51,8 +51,8 @@ impl<'e> SlotScope<'e> {
         Self { captured, record, now, spent: Cell::new(0) }
     }
 
-    /// The units of the crate's budget that answers given so far would have cost there, at most. It is bounded by
-    /// [`UNITS_MAX`], beyond which every evaluation of the event is unsure.
+    /// The units of the crate's budget that the answers given so far would have cost there, at most. Up to [`UNITS_MAX`] are
+    /// given, a fifth of what an event has; what would cost more is unsure.
     pub fn spent(&self) -> i64 {
         self.spent.get()
     }
@@ -67,6 +67,11 @@ impl<'e> SlotScope<'e> {
         let spent = self.spent.get().saturating_add(i64::try_from(units).unwrap_or(i64::MAX));
         self.spent.set(spent);
         if spent > UNITS_MAX { Err(Stop::Unsure) } else { Ok(()) }
+    }
+
+    /// Takes back what was counted since.
+    pub(super) fn refund(&self, spent: i64) {
+        self.spent.set(spent);
     }
 
     /// Counts a text that is read once.
