@@ -257,6 +257,22 @@ impl<'e> Captured<'e> {
         let cell = self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
         (cell.start != cell.end).then_some(Found { event: self.text, cell })
     }
+
+    /// The JSON text of the value in a slot; empty when the event has none there.
+    #[inline]
+    pub fn bytes(&self, row: Row, slot: Slot) -> &'e [u8] {
+        let cell = &self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
+        &self.text.as_bytes()[cell.start as usize..cell.end as usize]
+    }
+
+    /// The same of a string, its quotes included: what it holds is what is written. `None` for other kinds, and for strings with
+    /// escapes.
+    #[inline]
+    pub fn plain_bytes(&self, row: Row, slot: Slot) -> Option<&'e [u8]> {
+        let cell = &self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
+        let bytes = &self.text.as_bytes()[cell.start as usize..cell.end as usize];
+        (bytes.first() == Some(&b'"') && !cell.escaped).then_some(bytes)
+    }
 }
 
 /// A value of the event, as it is written.
@@ -310,19 +326,6 @@ impl<'e> Found<'e> {
                 Some(&self.event[self.cell.start as usize + 1..self.cell.end as usize - 1])
             }
             _ => None,
-        }
-    }
-
-    /// Whether two strings hold the same. `None` when one is no string, or has escapes and is written differently.
-    #[inline]
-    pub fn is_same_string(&self, other: &Self) -> Option<bool> {
-        let (a, b) = (self.bytes(), other.bytes());
-        if a.first() != Some(&b'"') || b.first() != Some(&b'"') {
-            return None;
-        }
-        match a == b {
-            true => Some(true),
-            false => (!self.cell.escaped && !other.cell.escaped).then_some(false),
         }
     }
 
@@ -407,8 +410,8 @@ mod tests {
             let found: Vec<_> = lines.rows(&captured, qty.frame).map(|row| captured.value(row, qty)).collect();
             assert_eq!(found[0].unwrap().kind(), Kind::Number);
             assert!(found[1].is_none());
-            assert_eq!(found[2].unwrap().is_same_string(&found[2].unwrap()), Some(true));
-            assert_eq!(found[2].unwrap().is_same_string(&found[0].unwrap()), None);
+            assert_eq!((captured.bytes(Row::EVENT, total), found[1].is_some()), (&b"7"[..], false));
+            assert_eq!(captured.plain_bytes(Row::EVENT, total), None, "it is a number");
             assert_eq!(found[2].unwrap().kind(), Kind::String);
             assert_eq!(found[2].unwrap().plain_string(), None, "it has an escape");
         }

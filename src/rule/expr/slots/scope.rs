@@ -121,15 +121,27 @@ impl Place {
         }
     }
 
+    /// The JSON text there; empty where there is none.
+    #[inline]
+    pub(super) fn bytes<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> &'e [u8] {
+        scope.captured.bytes(rows[self.row], self.slot)
+    }
+
+    /// The text there, in quotes. `None` for other kinds, and for texts with escapes.
+    #[inline]
+    pub(super) fn quoted<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Option<&'e [u8]> {
+        scope.captured.plain_bytes(rows[self.row], self.slot)
+    }
+
     #[inline]
     pub(super) fn term<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Term<'e>, Stop> {
         sure(Term::of(self.find(scope, rows)?, self.said))
     }
 
     /// `has()`. Only an object can be asked.
-    #[inline]
+    #[inline(never)]
     pub(super) fn exists(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
-        if scope.captured.value(rows[self.row], self.slot).is_some() {
+        if !self.bytes(scope, rows).is_empty() {
             return Ok(true);
         }
         match self.first_absent(scope, rows) {
