@@ -262,6 +262,22 @@ impl<'e> Captured<'e> {
         let cell = &self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
         (cell.end > 0).then_some(Found { text: self.text, cell })
     }
+
+    /// The JSON text of the value in a slot; empty when the event has none there.
+    #[inline]
+    pub fn bytes(&self, row: Row, slot: Slot) -> &'e [u8] {
+        let cell = &self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
+        &self.text.as_bytes()[cell.start as usize..cell.end as usize]
+    }
+
+    /// The same of a string, its quotes included: what it holds is what is written. `None` for other kinds, and for strings with
+    /// escapes.
+    #[inline]
+    pub fn plain_bytes(&self, row: Row, slot: Slot) -> Option<&'e [u8]> {
+        let cell = &self.captures.frames[slot.frame.0 as usize].cells[(row.0 + slot.at) as usize];
+        let bytes = &self.text.as_bytes()[cell.start as usize..cell.end as usize];
+        (bytes.first() == Some(&b'"') && !cell.escaped).then_some(bytes)
+    }
 }
 
 /// A value of the event, as it is written.
@@ -296,8 +312,15 @@ impl<'e> Found<'e> {
     }
 
     /// The value's JSON text.
+    #[inline]
     pub fn json(&self) -> &'e str {
         &self.text[self.cell.start as usize..self.cell.end as usize]
+    }
+
+    /// The same, where its characters do not matter.
+    #[inline]
+    pub fn bytes(&self) -> &'e [u8] {
+        &self.text.as_bytes()[self.cell.start as usize..self.cell.end as usize]
     }
 
     /// What a string holds, where that is what is written; `None` for other kinds, and for strings with escapes.
@@ -315,6 +338,7 @@ impl<'e> Found<'e> {
         self.cell.integer
     }
 
+    #[inline]
     pub fn is_true(&self) -> bool {
         self.text.as_bytes().get(self.cell.start as usize) == Some(&b't')
     }
@@ -329,6 +353,7 @@ impl<'e> Found<'e> {
     }
 
     /// The elements' rows in the frame of their place, in order.
+    #[inline]
     pub fn rows(&self, captured: &Captured<'_>, frame: FrameId) -> impl ExactSizeIterator<Item = Row> + use<> {
         let (first, stride) = (self.cell.first, captured.captures.frames[frame.0 as usize].stride);
         (0..self.cell.count).map(move |index| Row(first + index * stride))
@@ -394,6 +419,8 @@ mod tests {
             let found: Vec<_> = lines.rows(&captured, qty.frame).map(|row| captured.value(row, qty)).collect();
             assert_eq!(found[0].unwrap().kind(), Kind::Number);
             assert!(found[1].is_none());
+            assert_eq!((captured.bytes(Row::EVENT, total), found[1].is_some()), (&b"7"[..], false));
+            assert_eq!(captured.plain_bytes(Row::EVENT, total), None, "it is a number");
             assert_eq!(found[2].unwrap().kind(), Kind::String);
             assert_eq!(found[2].unwrap().plain_string(), None, "it has an escape");
         }

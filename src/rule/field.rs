@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::scalar::{Plain, Scalars};
-use self::slots::{FieldSlots, Unsure};
+use self::slots::{FieldSlots, Stop};
 use super::capture::{Captured, Reads};
 use super::pointer::{Pattern, Pointer, Visit};
 use super::reference::ReferenceList;
@@ -138,49 +138,75 @@ impl FieldCheck {
     /// [`FieldCheck::find`] in what one pass has found of an event that has a payload. `None` when the tree must be asked.
     pub fn find_on_slots(&self, captured: &Captured<'_>, payload_pointer: &Pointer) -> Option<Option<Finding>> {
         match self.slots.as_ref()?.find(captured, &|value| self.metric.problem(value)) {
-            Ok(None) => Some(None),
-            Ok(Some(trouble)) => {
+            Ok(()) => Some(None),
+            Err(Stop::Trouble(trouble)) => {
                 let pointer = payload_pointer.join(&trouble.pointer(&self.written));
                 Some(Some(self.finding(trouble.problem, &pointer)))
             }
-            Err(Unsure) => None,
+            Err(Stop::Unsure) => None,
         }
     }
 
-    fn finding(&self, problem: String, pointer: &Pointer) -> Finding {
-        Finding { pointer: pointer.to_string(), message: self.message.clone().unwrap_or(problem) }
+    fn finding(&self, problem: Problem, pointer: &Pointer) -> Finding {
+        let message = self.message.clone().unwrap_or_else(|| self.metric.words(problem));
+        Finding { pointer: pointer.to_string(), message }
     }
 }
 
+/// What is wrong with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Problem {
+    Missing,
+    Null,
+    StandsForMissing,
+    NotSingle,
+    NotAValue,
+    NotInList,
+    NoMatch,
+}
+
 impl Metric {
-    /// What is wrong with the value, without naming it.
-    fn problem(&self, value: Option<Plain<'_>>) -> Option<String> {
+    #[inline]
+    fn problem(&self, value: Option<Plain<'_>>) -> Option<Problem> {
         match (self, value) {
             (Self::Invalid(_), None | Some(Plain::Null)) => None,
             (Self::Invalid(validity), Some(value)) => validity.problem(value),
-            (Self::Null | Self::Missing(_), None) => Some("is missing".to_owned()),
-            (Self::Null | Self::Missing(_), Some(Plain::Null)) => Some("is null".to_owned()),
+            (Self::Null | Self::Missing(_), None) => Some(Problem::Missing),
+            (Self::Null | Self::Missing(_), Some(Plain::Null)) => Some(Problem::Null),
             (Self::Null, Some(_)) => None,
-            (Self::Missing(missing), Some(value)) => {
-                missing.hold(value).then(|| "holds a value that stands for a missing one".to_owned())
-            }
+            (Self::Missing(missing), Some(value)) => missing.hold(value).then_some(Problem::StandsForMissing),
+        }
+    }
+
+    /// The problem in words, without naming the value.
+    fn words(&self, problem: Problem) -> String {
+        let (list, pattern) = match self {
+            Self::Invalid(Validity { list, pattern, .. }) => (list.as_ref().map(|(name, _)| name), pattern.as_ref()),
+            Self::Null | Self::Missing(_) => (None, None),
+        };
+        match problem {
+            Problem::Missing => "is missing".to_owned(),
+            Problem::Null => "is null".to_owned(),
+            Problem::StandsForMissing => "holds a value that stands for a missing one".to_owned(),
+            Problem::NotSingle => "is an object or array, where a single value is expected".to_owned(),
+            Problem::NotAValue => "is not one of the valid values".to_owned(),
+            Problem::NotInList => format!("is not in the list {:?}", list.map_or("", |name| name)),
+            Problem::NoMatch => format!("does not match the pattern {}", pattern.map_or("", Regex::as_str)),
         }
     }
 }
 
 impl Validity {
-    fn problem(&self, value: Plain<'_>) -> Option<String> {
-        let Some(text) = value.text() else {
-            return Some("is an object or array, where a single value is expected".to_owned());
-        };
+    fn problem(&self, value: Plain<'_>) -> Option<Problem> {
+        let Some(text) = value.text() else { return Some(Problem::NotSingle) };
         if self.values.as_ref().is_some_and(|values| !values.hold(value)) {
-            return Some("is not one of the valid values".to_owned());
+            return Some(Problem::NotAValue);
         }
-        if let Some((name, _)) = self.list.as_ref().filter(|(_, list)| !list.contains(text)) {
-            return Some(format!("is not in the list {name:?}"));
+        if self.list.as_ref().is_some_and(|(_, list)| !list.contains(text)) {
+            return Some(Problem::NotInList);
         }
-        let pattern = self.pattern.as_ref().filter(|pattern| !pattern.is_match(text))?;
-        Some(format!("does not match the pattern {}", pattern.as_str()))
+        let fails = self.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(text));
+        fails.then_some(Problem::NoMatch)
     }
 }
 

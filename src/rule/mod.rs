@@ -7,6 +7,7 @@
 //! * [`mod@reference`]: lists of known values that fields are checked against.
 //! * [`mask`]: what may not be shown of an event.
 //! * [`number_types`]: what the schema calls a payload's numbers.
+//! * [`kinds`]: which kinds of value the schema allows in a payload.
 //! * [`mod@pointer`]: where in an event something is.
 //!
 //! Compiling is where a rule is refused: whatever would be unbounded, unknown or meaningless is a fault of the rule file,
@@ -16,6 +17,7 @@
 pub mod capture;
 pub mod expr;
 pub mod field;
+pub mod kinds;
 pub mod mask;
 mod number;
 pub mod number_types;

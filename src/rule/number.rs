@@ -85,14 +85,14 @@ impl PartialOrd for Decimal {
 
 /// An int, without fraction and exponent. `None` for what is no such number.
 #[inline]
-pub(crate) fn whole(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.as_bytes() {
+pub(crate) fn whole(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
     // 18 digits fit, whatever they are.
     if digits.is_empty() || digits.len() > 18 {
-        return text.parse().ok();
+        return std::str::from_utf8(text).ok()?.parse().ok();
     }
     let mut int = 0_i64;
     for byte in digits {

@@ -116,8 +116,8 @@ fn an_expression_that_errs_is_found_out() {
     }
 }
 
-/// What the compiled rules and fields of one order cost, its captures made: for `valgrind --tool=callgrind`, and in a release
-/// build for the clock.
+/// What the compiled rules and fields of one order cost, its captures made: by the clock, or under `valgrind --tool=callgrind`
+/// with MESHGATE_MEASURE naming a part, as the difference of two MESHGATE_TURNS.
 ///
 ///     cargo test --release --test expressions -- --ignored --nocapture order_costs
 #[test]

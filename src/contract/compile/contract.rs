@@ -16,7 +16,7 @@ use crate::model::{Mode, Severity, ViolationKind};
 use crate::plan::Plan;
 use crate::rule::OnFail;
 use crate::rule::capture::Reads;
-use crate::rule::expr::Yields;
+use crate::rule::expr::{Shape, Yields};
 use crate::rule::field::{FieldCheck, FieldSpec};
 use crate::rule::mask::{Mask, MaskSpec};
 use crate::rule::pointer::Pointer;
@@ -46,7 +46,8 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let lists = lists(file, shared);
     let mut ids = Ids::default();
     let mut checks = fields(file, &lists, mode, &mut ids);
-    checks.extend(rules(file, mode, &mut ids));
+    let shape = schema.as_ref().map(|schema| Shape { payload: &payload, kinds: schema.kinds() });
+    checks.extend(rules(file, shape, mode, &mut ids));
     let masks = masks(file, &payload);
     let examples = example::compile(file, &ids.seen);
     let slo_error_ratio = slo(file);
@@ -236,7 +237,7 @@ fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<
     checks
 }
 
-fn rules(file: &RuleFile<'_>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
+fn rules(file: &RuleFile<'_>, shape: Option<Shape<'_>>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
     let mut checks = Vec::new();
     for index in 0..file.length(&key("rules")) {
         let at = key("rules").child(index.to_string());
@@ -245,7 +246,9 @@ fn rules(file: &RuleFile<'_>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
         }
         let expression = |name: &str, yields| {
             let at = at.child(name);
-            file.part::<String>(&at).and_then(|source| file.expression(&at, &source, yields))
+            // What is told is told of a masked event, where a private number is a text.
+            let shape = shape.filter(|_| yields == Yields::Bool || file.length(&key("privacy")) == 0);
+            file.part::<String>(&at).and_then(|source| file.expression(&at, &source, yields, shape))
         };
         let expressions = (
             expression("expression", Yields::Bool),

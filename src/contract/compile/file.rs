@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::code_of;
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::{shape, yaml};
-use crate::rule::expr::{Expression, Yields};
+use crate::rule::expr::{Expression, Shape, Yields};
 use crate::rule::pointer::Pointer;
 
 pub(super) struct RuleFile<'f> {
@@ -129,9 +129,15 @@ impl<'f> RuleFile<'f> {
         }
     }
 
-    /// Compiles the expression written there. A fault is shown inside it.
-    pub fn expression(&self, at: &Pointer, source: &str, yields: Yields) -> Option<Expression> {
-        match Expression::compile(source, yields) {
+    /// Compiles the expression written there, over payloads of a shape. A fault is shown inside it.
+    pub fn expression(
+        &self,
+        at: &Pointer,
+        source: &str,
+        yields: Yields,
+        shape: Option<Shape<'_>>,
+    ) -> Option<Expression> {
+        match Expression::compile_for(source, yields, shape) {
             Ok(expression) => Some(expression),
             Err(fault) => {
                 let end = fault.offset + token(source.get(fault.offset..).unwrap_or_default());

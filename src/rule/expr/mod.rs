@@ -5,6 +5,7 @@
 //! * [`parse`]: bounds on the source, so that no rule file overflows the parser's stack;
 //! * [`names`], [`prepare`]: every name is checked when the rule is loaded, patterns are compiled then, and operators are
 //!   rewritten to ours;
+//! * [`clash`]: what cannot be true of any payload of the schema is refused;
 //! * [`json`], [`record`]: the event as lazy values, numbers as the schema calls them, never rounded;
 //! * [`numeric`], [`functions`]: exact comparison, arithmetic that lets an int meet a double, `sum()`;
 //! * [`budget`]: what one evaluation may cost;
@@ -13,6 +14,7 @@
 //! What evaluates differently from the crate is listed in `tests/suites.rs`, which runs CEL's conformance tests.
 
 mod budget;
+mod clash;
 #[doc(hidden)]
 pub mod conformance;
 mod error;
@@ -37,6 +39,7 @@ use cel::{Context, IdedExpr, Value};
 
 use self::budget::Budget;
 pub use self::budget::UNITS_MAX;
+pub use self::clash::Shape;
 pub use self::error::EvaluationError;
 use self::functions::Patterns;
 pub use self::parse::{NESTING_MAX, SOURCE_MAX};
@@ -90,6 +93,15 @@ impl Expression {
     /// has a pattern that is not constant, does not run in linear time or is larger than [`PATTERN_SIZE_MAX`]; or cannot
     /// yield what it is for.
     pub fn compile(source: &str, yields: Yields) -> Result<Self, ExpressionFault> {
+        Self::compile_for(source, yields, None)
+    }
+
+    /// Compiles an expression over payloads of a schema.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expression::compile`], and when it can give nothing for any payload the schema allows.
+    pub fn compile_for(source: &str, yields: Yields, shape: Option<Shape<'_>>) -> Result<Self, ExpressionFault> {
         let parsed = parse::parse(source, functions::env())?;
         if let Some(got) = surely_yields(&parsed.root.expr, yields) {
             let wanted = yields.wanted();
@@ -97,6 +109,7 @@ impl Expression {
             return Err(ExpressionFault { offset: 0, message, hint: None });
         }
         let prepared = prepare::prepare(&parsed, Vocabulary::Rule)?;
+        shape.map_or(Ok(()), |shape| clash::check(&parsed, yields, shape))?;
         Ok(Self::of(prepared, parsed.root, yields))
     }
 

@@ -92,7 +92,7 @@ impl Scalars {
             Plain::Text(text) if self.texts.len() <= FEW => self.texts.iter().any(|known| **known == *text),
             Plain::Text(text) => self.texts.binary_search_by(|known| (**known).cmp(text)).is_ok(),
             Plain::Number(_) if self.numbers.is_empty() => false,
-            Plain::Number(text) => match number::whole(text) {
+            Plain::Number(text) => match number::whole(text.as_bytes()) {
                 Some(int) => self.ints.binary_search(&int).is_ok(),
                 None => self.numbers.contains(&Decimal::parse(text)),
             },

@@ -1,5 +1,6 @@
 //! The places of one check, in what one pass has found of an event.
 
+use super::Problem;
 use super::scalar::Plain;
 use crate::rule::capture::{Captured, FrameId, Kind, Reads, Row, Slot};
 use crate::rule::pointer::Pointer;
@@ -26,16 +27,21 @@ struct Step {
     is_number: bool,
 }
 
+/// Why a search ends before all values are seen.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The tree must be asked.
+    Unsure,
+    Trouble(Box<Trouble>),
+}
+
 /// The first value a check does not like.
+#[derive(Debug)]
 pub(super) struct Trouble {
-    pub(super) problem: String,
+    pub(super) problem: Problem,
     /// Of the elements on the way to it, innermost first.
     indices: Vec<usize>,
 }
-
-/// The tree must be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unsure;
 
 impl FieldSlots {
     /// `None` when the slots are used up. Then nothing is added to `reads`.
@@ -72,8 +78,8 @@ impl FieldSlots {
     pub(super) fn find(
         &self,
         captured: &Captured<'_>,
-        problem: &impl Fn(Option<Plain<'_>>) -> Option<String>,
-    ) -> Result<Option<Trouble>, Unsure> {
+        problem: &impl Fn(Option<Plain<'_>>) -> Option<Problem>,
+    ) -> Result<(), Stop> {
         self.find_from(0, Row::EVENT, captured, problem)
     }
 
@@ -82,30 +88,27 @@ impl FieldSlots {
         index: usize,
         row: Row,
         captured: &Captured<'_>,
-        problem: &impl Fn(Option<Plain<'_>>) -> Option<String>,
-    ) -> Result<Option<Trouble>, Unsure> {
+        problem: &impl Fn(Option<Plain<'_>>) -> Option<Problem>,
+    ) -> Result<(), Stop> {
         let way = &self.ways[index];
         let found = captured.value(row, way.end());
         if found.is_none() {
             way.ends_early(row, captured)?;
         }
         let Some(frame) = way.elements else {
-            let value = found.map(|found| Plain::found(found).ok_or(Unsure)).transpose()?;
-            return Ok(problem(value).map(|problem| Trouble { problem, indices: Vec::new() }));
+            let value = found.map(|found| Plain::found(found).ok_or(Stop::Unsure)).transpose()?;
+            return problem(value).map_or(Ok(()), |problem| Err(Stop::at(problem)));
         };
         match found.map(|found| (found, found.kind())) {
             Some((array, Kind::Array)) => {
                 for (at, row) in array.rows(captured, frame).enumerate() {
-                    if let Some(mut trouble) = self.find_from(index + 1, row, captured, problem)? {
-                        trouble.indices.push(at);
-                        return Ok(Some(trouble));
-                    }
+                    self.find_from(index + 1, row, captured, problem).map_err(|stop| stop.inside(at))?;
                 }
-                Ok(None)
+                Ok(())
             }
             // It may have a key `*`.
-            Some((_, Kind::Object)) => Err(Unsure),
-            _ => Ok(problem(None).map(|problem| Trouble { problem, indices: Vec::new() })),
+            Some((_, Kind::Object)) => Err(Stop::Unsure),
+            _ => problem(None).map_or(Ok(()), |problem| Err(Stop::at(problem))),
         }
     }
 }
@@ -117,12 +120,12 @@ impl Way {
 
     /// That nothing is at the end is certain, unless a number is an index of an array on the way.
     #[cold]
-    fn ends_early(&self, row: Row, captured: &Captured<'_>) -> Result<(), Unsure> {
-        let mut around = captured.value(row, self.start).ok_or(Unsure)?;
+    fn ends_early(&self, row: Row, captured: &Captured<'_>) -> Result<(), Stop> {
+        let mut around = captured.value(row, self.start).ok_or(Stop::Unsure)?;
         for step in &self.steps {
             match around.kind() {
                 Kind::Object => {}
-                Kind::Array if step.is_number => return Err(Unsure),
+                Kind::Array if step.is_number => return Err(Stop::Unsure),
                 _ => return Ok(()),
             }
             match captured.value(row, step.slot) {
@@ -131,6 +134,22 @@ impl Way {
             }
         }
         Ok(())
+    }
+}
+
+impl Stop {
+    #[cold]
+    fn at(problem: Problem) -> Self {
+        Self::Trouble(Box::new(Trouble { problem, indices: Vec::new() }))
+    }
+
+    /// The same, seen from around an element.
+    #[cold]
+    fn inside(mut self, element: usize) -> Self {
+        if let Self::Trouble(trouble) = &mut self {
+            trouble.indices.push(element);
+        }
+        self
     }
 }
 

@@ -25,6 +25,7 @@ use serde_json::Value;
 use self::files::Files;
 use self::prune::Pruned;
 use super::Finding;
+use super::kinds::PayloadKinds;
 use super::number_types::NumberTypes;
 use super::pointer::Pointer;
 
@@ -38,6 +39,7 @@ pub struct Schema {
     /// How deep a payload is looked into for reasons; `usize::MAX` where the schema keeps them few by itself.
     reason_depth: usize,
     number_types: NumberTypes,
+    kinds: PayloadKinds,
 }
 
 /// Why a schema file is refused.
@@ -86,15 +88,21 @@ impl Schema {
         };
         let validator = compiled.map_err(|error| refused(&error, &files))?;
         let root = (String::new(), String::new());
-        let number_types = NumberTypes::read(root, &|at| recursion::value_at(&files, at), &|document, reference| {
-            recursion::follow(&files, document, reference)
-        });
-        Ok(Self { validator, reason_depth: recursion::reason_depth(&files), number_types })
+        let value = |at: &_| recursion::value_at(&files, at);
+        let follow = |document: &str, reference: &str| recursion::follow(&files, document, reference);
+        let number_types = NumberTypes::read(root.clone(), &value, &follow);
+        let kinds = PayloadKinds::read(root, &value, &follow);
+        Ok(Self { validator, reason_depth: recursion::reason_depth(&files), number_types, kinds })
     }
 
     /// What the schema calls the payload's numbers, for expressions to see them so.
     pub fn number_types(&self) -> &NumberTypes {
         &self.number_types
+    }
+
+    /// Which kinds of value the schema allows in a payload, for expressions to be checked against.
+    pub fn kinds(&self) -> &PayloadKinds {
+        &self.kinds
     }
 
     /// What is wrong with the payload, in the order of the pointers: up to `limit` findings, none exactly when it is valid.

@@ -11,7 +11,9 @@ use super::macros::{self, Kind, Macro};
 use super::moment::Moment;
 use super::reading::{At, Ground, Reading};
 use super::term::Term;
-use super::tree::{Comparison, Constants, List, Message, RecordField, Stream, Test, TextTest, Value, Weight, Whole};
+use super::tree::{
+    Comparison, Constants, List, Message, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole,
+};
 use crate::rule::capture::Reads;
 use crate::rule::expr::functions;
 use crate::rule::expr::numeric::Operation;
@@ -140,10 +142,10 @@ impl<'c> Compiler<'c> {
 
     fn contained(&mut self, value: &IdedExpr, list: &IdedExpr) -> Option<Value> {
         let value = fold::any(self.value(value)?);
-        let test = if let Some(at) = self.reading.at(list) {
+        let search = if let Some(at) = self.reading.at(list) {
             let (list, element) = self.reading.list(&at, 1)?;
             let element = self.reading.place(&element)?;
-            Test::Element(Box::new((value, list, element)))
+            Search::Element(value, list, element)
         } else {
             let Expr::List(list) = &list.expr else { return None };
             if !list.optional_indices.is_empty() {
@@ -151,11 +153,11 @@ impl<'c> Compiler<'c> {
             }
             let elements: Option<Vec<_>> = list.elements.iter().map(|e| self.value(e).map(fold::any)).collect();
             match constants(elements?) {
-                Ok(constants) => Test::Among(Box::new((value, constants))),
-                Err(elements) => Test::AnyOf(Box::new((value, elements.into()))),
+                Ok(constants) => Search::Among(value, constants),
+                Err(elements) => Search::AnyOf(value, elements.into()),
             }
         };
-        Some(Value::Test(Box::new(test)))
+        Some(search_value(search))
     }
 
     fn method(&mut self, call: &CallExpr) -> Option<Value> {
@@ -170,7 +172,7 @@ impl<'c> Compiler<'c> {
             _ => return None,
         };
         let (text, other) = (self.value(target)?, self.value(call.args.first()?)?);
-        Some(Value::Test(Box::new(Test::Text(text_test, Box::new((fold::any(text), fold::any(other)))))))
+        Some(search_value(Search::Text(text_test, fold::any(text), fold::any(other))))
     }
 
     fn matches(&mut self, text: &IdedExpr, pattern: &IdedExpr) -> Option<Value> {
@@ -178,7 +180,7 @@ impl<'c> Compiler<'c> {
         let regex = self.patterns.iter().find(|regex| regex.as_str() == pattern.inner())?.clone();
         let text = fold::any(self.value(text)?);
         let weight = Weight(self.reading.is_in_loop());
-        Some(Value::Test(Box::new(Test::Matches(Box::new((text, regex)), weight))))
+        Some(search_value(Search::Matches(text, regex, weight)))
     }
 
     fn size(&mut self, node: &IdedExpr) -> Option<Value> {
@@ -196,12 +198,14 @@ impl<'c> Compiler<'c> {
 
     fn sum(&mut self, node: &IdedExpr) -> Option<Value> {
         let (stream, body) = if let Some(at) = self.reading.at(node) {
-            let (list, element) = self.reading.list(&at, 0)?;
+            let (list, element) = self.reading.list(&at, 1)?;
             let stream = Stream { list, filters: Box::default(), is_single: true };
             (stream, self.reading.place(&element).map(Value::Read)?)
         } else {
             let Expr::Comprehension(loop_) = &node.expr else { return None };
-            let Run { stream, body: Some(body) } = self.run(&macros::of(loop_)?)? else { return None };
+            let Run { mut stream, body: Some(body) } = self.run(&macros::of(loop_)?)? else { return None };
+            // The sum is another walk.
+            stream.list.turn += 1;
             (stream, body)
         };
         Some(match body {
@@ -256,12 +260,12 @@ impl<'c> Compiler<'c> {
         };
         let at = self.reading.at(written.range)?;
         let (list, element) = self.reading.list(&at, written.turn)?;
-        let parts = Box::new((list, self.inside(written, &element, |inner| inner.test(test))?));
-        Some(Value::Test(Box::new(match written.kind {
-            Kind::All(_) => Test::All(parts),
-            Kind::Exists(_) => Test::Exists(parts),
-            _ => Test::ExistsOne(parts),
-        })))
+        let test = self.inside(written, &element, |inner| inner.test(test))?;
+        Some(match written.kind {
+            Kind::All(_) => fold::of_test(Test::All(Box::new((list, test)))),
+            Kind::Exists(_) => fold::of_test(Test::Exists(Box::new((list, test)))),
+            _ => search_value(Search::ExistsOne(list, test)),
+        })
     }
 
     fn inside<T>(
@@ -275,6 +279,10 @@ impl<'c> Compiler<'c> {
         self.reading.leave();
         compiled
     }
+}
+
+fn search_value(search: Search) -> Value {
+    Value::Test(Box::new(Test::Search(Box::new(search))))
 }
 
 fn constant(literal: &LiteralValue) -> Option<Value> {

@@ -8,68 +8,109 @@ use std::cmp::Ordering;
 use super::moment::Moment;
 use super::scope::{Place, Rows, SlotScope, Stop, sure};
 use super::term::{self, Term};
-use super::tree::{Comparison, List, Message, RecordField, Stream, Test, TextTest, Value, Weight, Whole};
+use super::tree::{Comparison, List, Message, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole};
 use crate::rule::capture::{Kind, Row};
 use crate::rule::expr::numeric::Operation;
+use crate::rule::number;
+
+// Trees are walked by calls that do little but go on to another. What each kind of node does is kept out of line, so that these
+// need no frame of their own.
 
 impl Test {
     pub(super) fn holds(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
         match self {
             Self::Constant(constant) => Ok(*constant),
-            Self::Wholes(comparison, sides) => {
-                let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
-                Ok(comparison.holds(a.cmp(&b)))
-            }
-            Self::Same(places) => same(&places.0, &places.1, scope, rows),
-            Self::Equal(sides) => {
-                let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
-                equal(a, b, scope)
-            }
-            Self::Order(comparison, sides) => {
-                let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
-                Ok(comparison.holds(sure(term::compare(a, b))?))
-            }
-            Self::Value(value) => match value.term(scope, rows)? {
-                Term::Bool(bool) => Ok(bool),
-                _ => Err(Stop::Unsure),
-            },
-            Self::Not(test) => Ok(!test.holds(scope, rows)?),
-            Self::And(sides) => both(&sides.0, &sides.1, false, scope, rows),
-            Self::Or(sides) => both(&sides.0, &sides.1, true, scope, rows),
-            Self::If(parts) => {
-                let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
-                branch.holds(scope, rows)
-            }
+            Self::Wholes(comparison, sides) => wholes(*comparison, sides, scope, rows),
+            Self::Same(places) => same(places, scope, rows),
+            Self::Equal(sides) => equal_values(sides, scope, rows),
+            Self::Order(comparison, sides) => ordered(*comparison, sides, scope, rows),
+            Self::Value(value) => truth(value, scope, rows),
+            Self::Not(test) => not(test, scope, rows),
+            Self::And(sides) => both(sides, false, scope, rows),
+            Self::Or(sides) => both(sides, true, scope, rows),
+            Self::If(parts) => either(parts, scope, rows),
             Self::Has(place) => place.exists(scope, rows),
-            Self::HasRecord(field) => Ok(field.term(scope)?.is_some()),
-            Self::Among(parts) => {
-                let value = parts.0.term(scope, rows)?;
-                charge(value, parts.1.len(), scope)?;
-                sure(parts.1.holds(value))
+            Self::HasRecord(field) => field.is_there(scope),
+            Self::All(parts) => parts.0.decides(&parts.1, false, scope, rows),
+            Self::Exists(parts) => parts.0.decides(&parts.1, true, scope, rows),
+            Self::Search(search) => search.holds(scope, rows),
+        }
+    }
+}
+
+#[inline(never)]
+fn wholes(comparison: Comparison, sides: &(Whole, Whole), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
+    Ok(comparison.holds(a.cmp(&b)))
+}
+
+#[inline(never)]
+fn same(places: &(Place, Place), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    if let (Some(a), Some(b)) = (places.0.quoted(scope, rows), places.1.quoted(scope, rows)) {
+        scope.spend_bytes(a.len())?;
+        return Ok(a == b);
+    }
+    equal(places.0.term(scope, rows)?, places.1.term(scope, rows)?, scope)
+}
+
+#[inline(never)]
+fn equal_values(sides: &(Value, Value), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
+    equal(a, b, scope)
+}
+
+#[inline(never)]
+fn ordered(comparison: Comparison, sides: &(Value, Value), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
+    Ok(comparison.holds(sure(term::compare(a, b))?))
+}
+
+#[inline(never)]
+fn truth(value: &Value, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    match value.term(scope, rows)? {
+        Term::Bool(bool) => Ok(bool),
+        _ => Err(Stop::Unsure),
+    }
+}
+
+#[inline(never)]
+fn not(test: &Test, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    Ok(!test.holds(scope, rows)?)
+}
+
+#[inline(never)]
+fn either(parts: &(Test, Test, Test), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
+    branch.holds(scope, rows)
+}
+
+impl Search {
+    #[inline(never)]
+    fn holds(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+        match self {
+            Self::Among(value, constants) => {
+                let value = value.term(scope, rows)?;
+                charge(value, constants.len(), scope)?;
+                sure(constants.holds(value))
             }
-            Self::AnyOf(parts) => any_of(&parts.0, &parts.1, scope, rows),
-            Self::Element(parts) => {
-                let value = parts.0.term(scope, rows)?;
-                parts.1.holds(value, &parts.2, scope, rows)
-            }
-            Self::Text(test, parts) => {
-                let other = parts.1.text(scope, rows)?;
-                let text = parts.0.text(scope, rows)?;
+            Self::AnyOf(value, list) => any_of(value, list, scope, rows),
+            Self::Element(value, list, element) => list.holds(value.term(scope, rows)?, element, scope, rows),
+            Self::Text(test, text, other) => {
+                let other = other.text(scope, rows)?;
+                let text = text.text(scope, rows)?;
                 scope.spend_text(other)?;
                 scope.spend_text(text)?;
                 Ok(test.holds(text, other))
             }
-            Self::Matches(parts, weight) => {
-                let text = parts.0.text(scope, rows)?;
+            Self::Matches(text, pattern, weight) => {
+                let text = text.text(scope, rows)?;
                 weight.charge(text, scope)?;
-                Ok(parts.1.is_match(text))
+                Ok(pattern.is_match(text))
             }
-            Self::All(parts) => parts.0.decides(&parts.1, false, scope, rows),
-            Self::Exists(parts) => parts.0.decides(&parts.1, true, scope, rows),
-            Self::ExistsOne(parts) => {
+            Self::ExistsOne(list, test) => {
                 let mut count = 0;
-                parts.0.for_each(scope, rows, |rows| {
-                    count += usize::from(parts.1.holds(scope, rows)?);
+                list.for_each(scope, rows, |rows| {
+                    count += usize::from(test.holds(scope, rows)?);
                     Ok(())
                 })?;
                 Ok(count == 1)
@@ -79,25 +120,17 @@ impl Test {
 }
 
 /// `&&`, which `false` decides, or `||`, which `true` decides.
-fn both(a: &Test, b: &Test, decides: bool, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
-    match a.holds(scope, rows) {
+#[inline(never)]
+fn both(sides: &(Test, Test), decides: bool, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
+    match sides.0.holds(scope, rows) {
         Ok(a) if a == decides => Ok(a),
-        Ok(_) => b.holds(scope, rows),
+        Ok(_) => sides.1.holds(scope, rows),
         Err(Stop::Unsure) => Err(Stop::Unsure),
-        Err(missing) => match b.holds(scope, rows) {
+        Err(missing) => match sides.1.holds(scope, rows) {
             Ok(b) if b != decides => Err(missing),
             decided => decided,
         },
     }
-}
-
-fn same(a: &Place, b: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
-    let (x, y) = (a.find(scope, rows)?, b.find(scope, rows)?);
-    if let (Some(x), Some(y)) = (x.plain_string(), y.plain_string()) {
-        scope.spend_text(x)?;
-        return Ok(x == y);
-    }
-    equal(sure(Term::of(x, a.said()))?, sure(Term::of(y, b.said()))?, scope)
 }
 
 fn equal(a: Term<'_>, b: Term<'_>, scope: &SlotScope<'_>) -> Result<bool, Stop> {
@@ -157,56 +190,68 @@ impl Weight {
 }
 
 impl Whole {
-    /// Most are read or constant.
-    #[inline]
     pub(super) fn int(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
         match self {
             Self::Constant(int) => Ok(*int),
-            Self::Read(place) => match place.integer(scope, rows) {
-                Some(int) => Ok(int),
-                None => int_of(place.term(scope, rows)?),
-            },
-            _ => self.computed(scope, rows),
+            Self::Read(place) => read(place, scope, rows),
+            Self::Compute(operation, sides) => computed(*operation, sides, scope, rows),
+            Self::Sum(parts) => sum(&parts.0, &parts.1, scope, rows),
+            Self::Count(stream) => count(stream, scope, rows),
+            Self::Size(place) => size(place, scope, rows),
+            Self::Negative(_) | Self::If(_) | Self::TextSize(_) => self.other_int(scope, rows),
         }
     }
 
-    fn computed(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    #[inline(never)]
+    fn other_int(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
         match self {
-            Self::Constant(_) | Self::Read(_) => self.int(scope, rows),
-            Self::Compute(operation, sides) => {
-                let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
-                sure(term::integers(*operation, a, b))
-            }
             Self::Negative(int) => sure(int.int(scope, rows)?.checked_neg()),
             Self::If(parts) => {
                 let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
                 branch.int(scope, rows)
             }
-            Self::Size(place) => size(place, scope, rows),
             Self::TextSize(value) => {
                 let text = value.text(scope, rows)?;
                 scope.spend_text(text)?;
                 Ok(text.chars().count() as i64)
             }
-            Self::Count(stream) => {
-                let mut count = 0;
-                stream.for_each(scope, rows, |_| {
-                    count += 1;
-                    Ok(())
-                })?;
-                Ok(count)
-            }
-            Self::Sum(parts) => {
-                let mut sum = 0_i64;
-                parts.0.for_each(scope, rows, |rows| {
-                    scope.spend(1)?;
-                    sum = sure(sum.checked_add(parts.1.int(scope, rows)?))?;
-                    Ok(())
-                })?;
-                Ok(sum)
-            }
+            _ => Err(Stop::Unsure),
         }
     }
+}
+
+#[inline(never)]
+fn read(place: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    match place.integer(scope, rows) {
+        Some(int) => Ok(int),
+        None => int_of(place.term(scope, rows)?),
+    }
+}
+
+#[inline(never)]
+fn computed(operation: Operation, sides: &(Whole, Whole), scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
+    sure(term::integers(operation, a, b))
+}
+
+#[inline(never)]
+fn count(stream: &Stream, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    let mut count = 0;
+    stream.for_each(scope, rows, |_| {
+        count += 1;
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+#[inline(never)]
+fn sum(stream: &Stream, body: &Whole, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    let mut sum = 0_i64;
+    stream.for_each(scope, rows, |rows| {
+        sum = sure(sum.checked_add(body.int(scope, rows)?))?;
+        Ok(())
+    })?;
+    Ok(sum)
 }
 
 fn int_of(term: Term<'_>) -> Result<i64, Stop> {
@@ -217,6 +262,7 @@ fn int_of(term: Term<'_>) -> Result<i64, Stop> {
 }
 
 /// Of a list or a text.
+#[inline(never)]
 fn size(place: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
     let found = place.find(scope, rows)?;
     match found.kind() {
@@ -266,7 +312,6 @@ impl Value {
             Self::Sum(parts) => {
                 let mut sum = Term::Int(0);
                 parts.0.for_each(scope, rows, |rows| {
-                    scope.spend(1)?;
                     sum = match parts.1.term(scope, rows)? {
                         number @ (Term::Int(_) | Term::Double(_)) => sure(term::compute(Operation::Add, sum, number))?,
                         _ => return Err(Stop::Unsure),
@@ -287,6 +332,11 @@ impl Value {
 }
 
 impl RecordField {
+    #[inline(never)]
+    fn is_there(self, scope: &SlotScope<'_>) -> Result<bool, Stop> {
+        Ok(self.term(scope)?.is_some())
+    }
+
     /// `None` where the record has none.
     fn term<'e>(self, scope: &SlotScope<'e>) -> Result<Option<Term<'e>>, Stop> {
         let record = &scope.record;
@@ -326,6 +376,7 @@ impl List {
 
     /// `all`, which one `false` decides, or `exists`, which one `true` decides; in spite of fields that are missing in other
     /// elements.
+    #[inline(never)]
     fn decides(&self, test: &Test, decides: bool, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
         let mut inner = *rows;
         let mut missing = None;
@@ -363,8 +414,6 @@ impl Stream {
         rows: &Rows,
         mut turn: impl FnMut(&Rows) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
-        // That the list itself is missing is the same, however many macros there are.
-        self.list.place.list(scope, rows)?;
         let result = self.list.for_each(scope, rows, |rows| {
             for filter in &self.filters {
                 if !filter.holds(scope, rows)? {

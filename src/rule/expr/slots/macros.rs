@@ -89,7 +89,7 @@ pub(super) fn charges(node: &IdedExpr) -> usize {
     units
 }
 
-pub(super) fn each_child<'a>(node: &'a IdedExpr, visit: &mut dyn FnMut(&'a IdedExpr)) {
+pub(in crate::rule::expr) fn each_child<'a>(node: &'a IdedExpr, visit: &mut dyn FnMut(&'a IdedExpr)) {
     match &node.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
         Expr::Select(select) => visit(&select.operand),

@@ -34,6 +34,7 @@ use regex::Regex;
 
 use self::compile::Compiler;
 pub use self::cost::Cost;
+pub(super) use self::macros::each_child;
 pub use self::reading::Ground;
 use self::scope::OUTSIDE;
 pub use self::scope::SlotScope;
@@ -95,25 +96,36 @@ impl Slots {
     /// `None` when unsure.
     pub(super) fn test(&self, scope: &SlotScope<'_>) -> Option<Result<bool, EvaluationError>> {
         let Root::Test(test) = &self.root else { return None };
-        let result = scope.spend(self.charges).and_then(|()| test.holds(scope, &OUTSIDE));
-        self.told(result)
+        self.answer(scope, || test.holds(scope, &OUTSIDE))
     }
 
     /// `None` when unsure.
     pub(super) fn text(&self, scope: &SlotScope<'_>) -> Option<Result<String, EvaluationError>> {
         let Root::Message(message) = &self.root else { return None };
-        let mut text = String::new();
-        let result = scope.spend(self.charges).and_then(|()| message.write(&mut text, scope, &OUTSIDE));
-        if let Some((end, _)) = text.char_indices().nth(MESSAGE_MAX) {
-            text.truncate(end);
-        }
-        self.told(result.map(|()| text))
+        self.answer(scope, || {
+            let mut text = String::new();
+            message.write(&mut text, scope, &OUTSIDE)?;
+            if let Some((end, _)) = text.char_indices().nth(MESSAGE_MAX) {
+                text.truncate(end);
+            }
+            Ok(text)
+        })
     }
 
-    fn told<T>(&self, result: Result<T, Stop>) -> Option<Result<T, EvaluationError>> {
-        match result {
+    /// An answer, paid for as the crate would have been.
+    fn answer<T>(
+        &self,
+        scope: &SlotScope<'_>,
+        evaluate: impl FnOnce() -> Result<T, Stop>,
+    ) -> Option<Result<T, EvaluationError>> {
+        let before = scope.spent();
+        match scope.spend(self.charges).and_then(|()| evaluate()) {
             Ok(value) => Some(Ok(value)),
-            Err(Stop::Unsure) => None,
+            Err(Stop::Unsure) => {
+                // The crate is paid for its own.
+                scope.refund(before);
+                None
+            }
             Err(Stop::Missing(name)) => {
                 let name = self.names.get(name.0 as usize)?.to_string();
                 Some(Err(EvaluationError::MissingField { name }))

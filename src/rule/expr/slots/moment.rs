@@ -2,7 +2,7 @@
 
 use crate::model;
 
-const NANOS: i128 = 1_000_000_000;
+const NANOS: i64 = 1_000_000_000;
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, in seconds since the Unix epoch.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
@@ -26,27 +26,32 @@ impl Moment {
         SECONDS.contains(&seconds).then_some(Self { seconds, nanos })
     }
 
-    fn of_nanos(nanos: i128) -> Option<Self> {
-        let seconds = i64::try_from(nanos.div_euclid(NANOS)).ok()?;
-        Self::new(seconds, nanos.rem_euclid(NANOS) as u32)
-    }
-
-    fn nanos(self) -> i128 {
-        i128::from(self.seconds) * NANOS + i128::from(self.nanos)
-    }
-
     /// Later by so many nanoseconds.
     pub(super) fn plus(self, span: i64) -> Option<Self> {
-        Self::of_nanos(self.nanos() + i128::from(span))
+        self.moved(span.div_euclid(NANOS), span.rem_euclid(NANOS))
     }
 
     pub(super) fn minus(self, span: i64) -> Option<Self> {
-        Self::of_nanos(self.nanos() - i128::from(span))
+        let (seconds, nanos) = (span.div_euclid(NANOS), span.rem_euclid(NANOS));
+        self.moved(-seconds - 1, NANOS - nanos)
+    }
+
+    /// `nanos` are at most a second.
+    fn moved(self, seconds: i64, nanos: i64) -> Option<Self> {
+        let nanos = i64::from(self.nanos) + nanos;
+        Self::new(self.seconds + seconds + nanos / NANOS, (nanos % NANOS) as u32)
     }
 
     /// The nanoseconds since another.
     pub(super) fn since(self, other: Self) -> Option<i64> {
-        i64::try_from(self.nanos() - other.nanos()).ok()
+        let nanos = i64::from(self.nanos) - i64::from(other.nanos);
+        // With a part of a second of the same sign, the whole seconds fit where the sum does.
+        let (seconds, nanos) = match self.seconds - other.seconds {
+            seconds if seconds < 0 && nanos > 0 => (seconds + 1, nanos - NANOS),
+            seconds if seconds > 0 && nanos < 0 => (seconds - 1, nanos + NANOS),
+            seconds => (seconds, nanos),
+        };
+        seconds.checked_mul(NANOS)?.checked_add(nanos)
     }
 
     /// Reads `2026-11-22T10:00:05Z`, with an offset instead of `Z` and up to nine decimals of a second. `None` for all other

@@ -51,8 +51,8 @@ impl<'e> SlotScope<'e> {
         Self { captured, record, now, spent: Cell::new(0) }
     }
 
-    /// The units of the crate's budget that answers given so far would have cost there, at most. It is bounded by
-    /// [`UNITS_MAX`], beyond which every evaluation of the event is unsure.
+    /// The units of the crate's budget that the answers given so far would have cost there, at most. Up to [`UNITS_MAX`] are
+    /// given, a fifth of what an event has; what would cost more is unsure.
     pub fn spent(&self) -> i64 {
         self.spent.get()
     }
@@ -69,10 +69,20 @@ impl<'e> SlotScope<'e> {
         if spent > UNITS_MAX { Err(Stop::Unsure) } else { Ok(()) }
     }
 
+    /// Takes back what was counted since.
+    pub(super) fn refund(&self, spent: i64) {
+        self.spent.set(spent);
+    }
+
     /// Counts a text that is read once.
     #[inline]
     pub(super) fn spend_text(&self, text: &str) -> Result<(), Stop> {
-        if text.len() < 1024 { Ok(()) } else { self.spend(text.len() / 1024) }
+        self.spend_bytes(text.len())
+    }
+
+    #[inline]
+    pub(super) fn spend_bytes(&self, bytes: usize) -> Result<(), Stop> {
+        if bytes < 1024 { Ok(()) } else { self.spend(bytes / 1024) }
     }
 
     pub(super) fn now(&self) -> Result<Term<'e>, Stop> {
@@ -117,15 +127,27 @@ impl Place {
         scope.captured.value(rows[self.row], self.slot)?.integer()
     }
 
+    /// The JSON text there; empty where there is none.
+    #[inline]
+    pub(super) fn bytes<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> &'e [u8] {
+        scope.captured.bytes(rows[self.row], self.slot)
+    }
+
+    /// The text there, in quotes. `None` for other kinds, and for texts with escapes.
+    #[inline]
+    pub(super) fn quoted<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Option<&'e [u8]> {
+        scope.captured.plain_bytes(rows[self.row], self.slot)
+    }
+
     #[inline]
     pub(super) fn term<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Term<'e>, Stop> {
         sure(Term::of(self.find(scope, rows)?, self.said))
     }
 
     /// `has()`. Only an object can be asked.
-    #[inline]
+    #[inline(never)]
     pub(super) fn exists(&self, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
-        if scope.captured.value(rows[self.row], self.slot).is_some() {
+        if !self.bytes(scope, rows).is_empty() {
             return Ok(true);
         }
         match self.first_absent(scope, rows) {

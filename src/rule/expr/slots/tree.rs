@@ -33,18 +33,24 @@ pub(super) enum Test {
     Same(Box<(Place, Place)>),
     Order(Comparison, Box<(Value, Value)>),
     Wholes(Comparison, Box<(Whole, Whole)>),
-    /// `in` a list of constants.
-    Among(Box<(Value, Constants)>),
-    /// `in` a list of values.
-    AnyOf(Box<(Value, Box<[Value]>)>),
-    /// `in` a list of the event.
-    Element(Box<(Value, List, Place)>),
-    /// The text, and the other, which is evaluated first.
-    Text(TextTest, Box<(Value, Value)>),
-    Matches(Box<(Value, Regex)>, Weight),
+    Search(Box<Search>),
     All(Box<(List, Test)>),
     Exists(Box<(List, Test)>),
-    ExistsOne(Box<(List, Test)>),
+}
+
+/// Tests that look through a text or a list: apart from [`Test`], so that what is evaluated most stays small.
+#[derive(Debug)]
+pub(super) enum Search {
+    /// `in` a list of constants.
+    Among(Value, Constants),
+    /// `in` a list of values.
+    AnyOf(Value, Box<[Value]>),
+    /// `in` a list of the event, whose elements stand at the place.
+    Element(Value, List, Place),
+    /// A text, and another in it.
+    Text(TextTest, Value, Value),
+    Matches(Value, Regex, Weight),
+    ExistsOne(List, Test),
 }
 
 #[derive(Debug)]
