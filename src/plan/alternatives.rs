@@ -1,6 +1,7 @@
 //! Schemas that apply to one value besides its own: `allOf`, `anyOf`, `oneOf`, `not`, `if`.
 
 use super::node::{Also, Keyword, Node, NodeId, Types};
+use super::sieve::{Sieve, may_hold};
 use super::told::Told;
 use super::walk::{Stop, Walker};
 use crate::decode::json::scan::Mark;
@@ -41,8 +42,8 @@ impl<'s> Walker<'_, 's> {
                 }
                 Ok(true)
             }
-            Also::Any(nodes) => self.any(node, nodes, start),
-            Also::One(nodes) => self.one(node, nodes, start),
+            Also::Any(nodes, sieve) => self.any(node, nodes, sieve.as_deref(), start),
+            Also::One(nodes, sieve) => self.one(node, nodes, sieve.as_deref(), start),
             Also::Not(other) => {
                 let holds = !self.attempt(*other)?;
                 self.require(holds, node, Keyword::Not).map(|()| false)
@@ -55,9 +56,19 @@ impl<'s> Walker<'_, 's> {
         }
     }
 
-    fn any(&mut self, node: &'s Node, alternatives: &'s [NodeId], start: Mark) -> Result<bool, Stop> {
+    fn any(
+        &mut self,
+        node: &'s Node,
+        alternatives: &'s [NodeId],
+        sieve: Option<&'s Sieve>,
+        start: Mark,
+    ) -> Result<bool, Stop> {
         let mut undecided = false;
-        for alternative in alternatives {
+        let sifted = self.sift(sieve)?;
+        for (index, alternative) in alternatives.iter().enumerate() {
+            if !may_hold(&sifted, index, self.scan.text) {
+                continue;
+            }
             self.read_again(start)?;
             match self.attempt(*alternative) {
                 Ok(true) => return Ok(true),
@@ -72,9 +83,19 @@ impl<'s> Walker<'_, 's> {
         self.none_holds(node, Keyword::AnyOf, alternatives, start)
     }
 
-    fn one(&mut self, node: &'s Node, alternatives: &'s [NodeId], start: Mark) -> Result<bool, Stop> {
+    fn one(
+        &mut self,
+        node: &'s Node,
+        alternatives: &'s [NodeId],
+        sieve: Option<&'s Sieve>,
+        start: Mark,
+    ) -> Result<bool, Stop> {
         let mut end = None;
-        for alternative in alternatives {
+        let sifted = self.sift(sieve)?;
+        for (index, alternative) in alternatives.iter().enumerate() {
+            if !may_hold(&sifted, index, self.scan.text) {
+                continue;
+            }
             self.read_again(start)?;
             if self.attempt(*alternative)? {
                 if end.is_some() {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::node::{ANY, Also, Keyword, NEVER, Node, NodeId, Types};
 use super::number::Exact;
 use super::told::Words;
-use super::{LeftOut, Plan};
+use super::{LeftOut, Plan, sieve};
 use crate::rule::capture::Reads;
 use crate::rule::number_types::SchemaAt;
 use crate::rule::pointer::Pointer;
@@ -66,6 +66,7 @@ pub(super) fn plan(references: Option<&References<'_>>, formats: bool, payload: 
     compiler.say(NEVER, Keyword::Nothing, Kind::Nothing);
     let schema = compiler.at((String::new(), String::new()));
     let event = payload.segments().iter().rev().fold(schema, |inner, key| compiler.envelope(key, inner));
+    sieve::install(&mut compiler.nodes);
     let root = compiler.reading(event, &reads);
     let Compiler { mut nodes, words, left_out, .. } = compiler;
     // All but the first, which is skipped.
@@ -245,7 +246,8 @@ impl Compiler<'_> {
 
     fn alternatives(&mut self, schema: Schema<'_>, also: &mut Vec<Also>) -> Result<(), Reason> {
         type Of = fn(Box<[NodeId]>) -> Also;
-        let kinds: [(&str, Of); 3] = [("allOf", Also::All), ("anyOf", Also::Any), ("oneOf", Also::One)];
+        let kinds: [(&str, Of); 3] =
+            [("allOf", Also::All), ("anyOf", |list| Also::Any(list, None)), ("oneOf", |list| Also::One(list, None))];
         for (keyword, of) in kinds {
             if let Some(nodes) = self.list(schema, keyword)? {
                 also.push(of(nodes));

@@ -16,6 +16,7 @@
 //! * `compile`: schema documents to nodes; [`Plan::left_out`] says what could not be expressed and why.
 //! * `node`: the compiled form.
 //! * `walk`: the pass itself; `object` and `array` are its loops, `alternatives` what applies to one value together.
+//! * `sieve`: which alternatives are worth trying.
 //! * `number`, `text`, `pattern`, `format`: what can be said of a scalar.
 //! * `told`: what does not hold, put into words at the end.
 
@@ -27,6 +28,7 @@ mod node;
 mod number;
 mod object;
 mod pattern;
+mod sieve;
 mod text;
 mod told;
 mod walk;

@@ -7,6 +7,7 @@ use super::format::Format;
 use super::number::Exact;
 use super::object::Object;
 use super::pattern::Pattern;
+use super::sieve::Sieve;
 use crate::rule::capture::{FrameId, Slot};
 
 /// An index into the plan's nodes.
@@ -255,8 +256,8 @@ pub(super) enum Keyword {
 #[derive(Debug)]
 pub(super) enum Also {
     All(Box<[NodeId]>),
-    Any(Box<[NodeId]>),
-    One(Box<[NodeId]>),
+    Any(Box<[NodeId]>, Option<Box<Sieve>>),
+    One(Box<[NodeId]>, Option<Box<Sieve>>),
     Not(NodeId),
     If { condition: NodeId, then: NodeId, otherwise: NodeId },
 }

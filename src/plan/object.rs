@@ -76,12 +76,20 @@ impl KeySet {
         is_new
     }
 
-    fn has(&self, property: usize) -> bool {
+    pub(super) fn has(&self, property: usize) -> bool {
         self.0[property / 64] >> (property % 64) & 1 == 1
     }
 
-    fn has_all(&self, of: &Self) -> bool {
+    pub(super) fn has_all(&self, of: &Self) -> bool {
         self.0.iter().zip(of.0).all(|(seen, wanted)| seen & wanted == wanted)
+    }
+
+    pub(super) fn union(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
     }
 
     /// Those of `of` that are not in this set.

@@ -5,6 +5,7 @@
 
 use super::node::{ANY, Keyword, Node, NodeId, Types};
 use super::number::Exact;
+use super::sieve::Sight;
 use super::told::Told;
 use crate::decode::json::scan::{Mark, Scanner, Stacks};
 use crate::decode::json::strings::{Key, escaped_char};
@@ -12,8 +13,12 @@ use crate::decode::json::{Checked, DEPTH_MAX, Malformed};
 use crate::rule::capture::{Captures, Row};
 
 /// How many bytes may be read again for each byte of an event. A schema that applies to one value again and again (`anyOf` in
-/// a recursive schema) could take exponential time; the `jsonschema` crate remembers what it has judged.
-const READ_AGAIN_MAX: usize = 128;
+/// a recursive schema) could take exponential time; the `jsonschema` crate remembers what it has judged. Telling what is wrong
+/// with each of a hundred alternatives is within it.
+const READ_AGAIN_MAX: usize = 1024;
+
+/// The same for a whole event, in bytes: some tens of milliseconds.
+const READ_AGAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How deep walks may be nested, for the stack's sake. Each level of the event takes one, each reference or alternative on
 /// the way to it another.
@@ -100,6 +105,8 @@ pub(super) struct Walker<'e, 's> {
     pub(super) row: Row,
     /// How many attempts the walk is in.
     pub(super) attempts: usize,
+    /// The object last looked at, to choose among alternatives.
+    pub(super) sight: Option<Sight>,
     /// The last key that is not declared.
     pub(super) key: Key,
     /// Whether the last string had escapes.
@@ -126,10 +133,11 @@ impl<'e, 's> Walker<'e, 's> {
             captures,
             row: Row::EVENT,
             attempts: 0,
+            sight: None,
             key: Key::default(),
             escaped: false,
             integer: None,
-            again_left: text.len().saturating_mul(READ_AGAIN_MAX),
+            again_left: text.len().saturating_mul(READ_AGAIN_MAX).min(READ_AGAIN_BYTES_MAX),
             nesting: 0,
         }
     }

@@ -4,7 +4,7 @@
 const PAIRWISE_MAX: usize = 12;
 
 /// A key as written, between its quotes.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Key {
     pub(crate) start: usize,
     pub(crate) end: usize,

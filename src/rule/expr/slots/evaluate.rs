@@ -11,7 +11,6 @@ use super::term::{self, Term};
 use super::tree::{Comparison, List, Message, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole};
 use crate::rule::capture::{Kind, Row};
 use crate::rule::expr::numeric::Operation;
-use crate::rule::number;
 
 // Trees are walked by calls that do little but go on to another. What each kind of node does is kept out of line, so that these
 // need no frame of their own.
