@@ -36,7 +36,7 @@ fn main() {
     let rounds = if smoke {
         Rounds { slice: Duration::from_micros(1), count: 1 }
     } else {
-        Rounds { slice: Duration::from_millis(4), count: 51 }
+        Rounds { slice: Duration::from_millis(1), count: 201 }
     };
     let sets = sets::all();
     let mut peers = Peers::start(&sets, smoke);

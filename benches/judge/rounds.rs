@@ -1,4 +1,5 @@
-//! Timing side by side: every contender gets one short slice a round, so that what disturbs the machine disturbs all.
+//! Timing side by side: every contender gets one slice a round, so that what disturbs the machine disturbs all. A slice is
+//! shorter than the scheduler's, so that most pass undisturbed and the median is one of them.
 
 use std::time::{Duration, Instant};
 

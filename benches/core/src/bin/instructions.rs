@@ -83,15 +83,19 @@ fn webhooks() {
         return;
     };
     let (schema, examples) = (parse(&schema), parse(&examples));
-    for (kind, definition, example) in
-        [("push", "push$event", 1), ("issues", "issues_event", 0), ("star", "star_event", 0)]
-    {
+    for (kind, definition) in [("push", "push$event"), ("issues", "issues_event"), ("star", "star_event")] {
         let document = json!({
             "$schema": schema["$schema"], "definitions": schema["definitions"],
             "allOf": [{"$ref": format!("#/definitions/{definition}")}]
         });
         let mut kinds = examples.as_array().expect("kinds").iter();
-        let event = &kinds.find(|found| found["name"] == kind).expect("a kind")["examples"][example];
+        let events = &kinds.find(|found| found["name"] == kind).expect("a kind")["examples"];
+        // Not every example keeps to the schema.
+        let holds = |event: &&Value| {
+            let plan = Plan::compile(&document, "count.json", &BTreeMap::new(), false, &Pointer::root());
+            matches!(plan.judge(event.to_string().as_bytes()), Outcome::Passes(_))
+        };
+        let event = events.as_array().expect("events").iter().find(holds).expect("a good example");
         plan(&format!("plan github {kind}"), &document, "", false, event.to_string().as_bytes());
     }
 }
