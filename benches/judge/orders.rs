@@ -33,7 +33,7 @@ fn contracts() -> ContractSet {
 }
 
 fn record(data: String) -> Record {
-    Record { partition_key: Some("O-000001".into()), ..Record::new(data.into(), "orders-events".into(), NOW) }
+    Record { partition_key: Some("O-000001".into()), ..Record::new(data, "orders-events".into(), NOW) }
 }
 
 fn cases() -> Vec<Case> {

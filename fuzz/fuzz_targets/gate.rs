@@ -19,7 +19,7 @@ static SCHEMA: LazyLock<Both> = LazyLock::new(|| Both::of(ORDER_SCHEMA));
 fuzz_target!(|data: &[u8]| {
     let record = Record {
         partition_key: Some("O-000001".into()),
-        ..Record::new(data.to_vec().into(), "orders-events".into(), NOW)
+        ..Record::new(data.to_vec(), "orders-events".into(), NOW)
     };
     let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None };
     let judgement = judge::judge(&CONTRACTS, &record, terms, NOW).judgement;
