@@ -68,7 +68,7 @@ fn ordered(comparison: Comparison, sides: &(Value, Value), scope: &SlotScope<'_>
 fn truth(value: &Value, scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
     match value.term(scope, rows)? {
         Term::Bool(bool) => Ok(bool),
-        _ => Err(Stop::Unsure),
+        _ => Err(Stop::UNSURE),
     }
 }
 
@@ -124,7 +124,7 @@ fn both(sides: &(Test, Test), decides: bool, scope: &SlotScope<'_>, rows: &Rows)
     match sides.0.holds(scope, rows) {
         Ok(a) if a == decides => Ok(a),
         Ok(_) => sides.1.holds(scope, rows),
-        Err(Stop::Unsure) => Err(Stop::Unsure),
+        Err(Stop::UNSURE) => Err(Stop::UNSURE),
         Err(missing) => match sides.1.holds(scope, rows) {
             Ok(b) if b != decides => Err(missing),
             decided => decided,
@@ -214,7 +214,7 @@ impl Whole {
                 scope.spend_text(text)?;
                 Ok(text.chars().count() as i64)
             }
-            _ => Err(Stop::Unsure),
+            _ => Err(Stop::UNSURE),
         }
     }
 }
@@ -235,12 +235,35 @@ fn computed(operation: Operation, sides: &(Whole, Whole), scope: &SlotScope<'_>,
 
 #[inline(never)]
 fn count(stream: &Stream, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
+    if let [Test::Same(places)] = &*stream.filters
+        && let Some(count) = count_same(&stream.list, places, scope, rows)?
+    {
+        return Ok(count);
+    }
     let mut count = 0;
     stream.for_each(scope, rows, |_| {
         count += 1;
         Ok(())
     })?;
     Ok(count)
+}
+
+/// `list.filter(b, b.sku == a.sku).size()`, which rules write inside a loop over the same list: how often a text that does not
+/// change is among the elements' own. `None` when it is something else, or not all are texts without escapes.
+fn count_same(list: &List, places: &(Place, Place), scope: &SlotScope<'_>, rows: &Rows) -> Result<Option<i64>, Stop> {
+    let (inside, outside) = match (places.0.is_outside(list.row), places.1.is_outside(list.row)) {
+        (false, true) => (&places.0, &places.1),
+        (true, false) => (&places.1, &places.0),
+        _ => return Ok(None),
+    };
+    let Some(text) = outside.quoted(scope, rows).filter(|text| text.len() < 1024) else { return Ok(None) };
+    let (mut inner, mut count) = (*rows, 0);
+    for row in list.rows(scope, rows)? {
+        inner[list.row] = row;
+        let Some(other) = inside.quoted(scope, &inner).filter(|other| other.len() < 1024) else { return Ok(None) };
+        count += i64::from(other == text);
+    }
+    Ok(Some(count))
 }
 
 #[inline(never)]
@@ -256,7 +279,7 @@ fn sum(stream: &Stream, body: &Whole, scope: &SlotScope<'_>, rows: &Rows) -> Res
 fn int_of(term: Term<'_>) -> Result<i64, Stop> {
     match term {
         Term::Int(int) => Ok(int),
-        _ => Err(Stop::Unsure),
+        _ => Err(Stop::UNSURE),
     }
 }
 
@@ -271,7 +294,7 @@ fn size(place: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> 
             scope.spend_text(text)?;
             Ok(text.chars().count() as i64)
         }
-        _ => Err(Stop::Unsure),
+        _ => Err(Stop::UNSURE),
     }
 }
 
@@ -290,30 +313,30 @@ impl Value {
             Self::Negative(value) => match value.term(scope, rows)? {
                 Term::Int(int) => sure(int.checked_neg().map(Term::Int)),
                 Term::Double(double) => Ok(Term::Double(-double)),
-                _ => Err(Stop::Unsure),
+                _ => Err(Stop::UNSURE),
             },
             Self::If(parts) => {
                 let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
                 branch.term(scope, rows)
             }
             Self::Now => scope.now(),
-            Self::Record(field, name) => field.term(scope)?.ok_or(Stop::Missing(*name)),
+            Self::Record(field, name) => field.term(scope)?.ok_or((*name).into()),
             Self::Moment(value) => match value.term(scope, rows)? {
                 Term::Text(text) => sure(Moment::parse(text).map(Term::Moment)),
                 moment @ Term::Moment(_) => Ok(moment),
-                _ => Err(Stop::Unsure),
+                _ => Err(Stop::UNSURE),
             },
             Self::Double(value) => match value.term(scope, rows)? {
                 Term::Int(int) => Ok(Term::Double(int as f64)),
                 double @ Term::Double(_) => Ok(double),
-                _ => Err(Stop::Unsure),
+                _ => Err(Stop::UNSURE),
             },
             Self::Sum(parts) => {
                 let mut sum = Term::Int(0);
                 parts.0.for_each(scope, rows, |rows| {
                     sum = match parts.1.term(scope, rows)? {
                         number @ (Term::Int(_) | Term::Double(_)) => sure(term::compute(Operation::Add, sum, number))?,
-                        _ => return Err(Stop::Unsure),
+                        _ => return Err(Stop::UNSURE),
                     };
                     Ok(())
                 })?;
@@ -325,7 +348,7 @@ impl Value {
     fn text<'e>(&'e self, scope: &SlotScope<'e>, rows: &Rows) -> Result<&'e str, Stop> {
         match self.term(scope, rows)? {
             Term::Text(text) => Ok(text),
-            _ => Err(Stop::Unsure),
+            _ => Err(Stop::UNSURE),
         }
     }
 }
@@ -384,7 +407,7 @@ impl List {
             match test.holds(scope, &inner) {
                 Ok(holds) if holds == decides => return Ok(decides),
                 Ok(_) => {}
-                Err(Stop::Unsure) => return Err(Stop::Unsure),
+                Err(Stop::UNSURE) => return Err(Stop::UNSURE),
                 Err(stop) => missing = Some(stop),
             }
         }
@@ -421,7 +444,7 @@ impl Stream {
             }
             turn(rows)
         });
-        if self.is_single { result } else { result.map_err(|_| Stop::Unsure) }
+        if self.is_single { result } else { result.map_err(|_| Stop::UNSURE) }
     }
 }
 
@@ -439,7 +462,7 @@ impl Message {
                 Term::Int(int) => to.push_str(&int.to_string()),
                 Term::Double(double) => to.push_str(&double.to_string()),
                 Term::Bool(bool) => to.push_str(if bool { "true" } else { "false" }),
-                _ => return Err(Stop::Unsure),
+                _ => return Err(Stop::UNSURE),
             },
             Self::Joined(parts) => {
                 for part in parts {

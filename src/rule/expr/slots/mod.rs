@@ -121,15 +121,17 @@ impl Slots {
         let before = scope.spent();
         match scope.spend(self.charges).and_then(|()| evaluate()) {
             Ok(value) => Some(Ok(value)),
-            Err(Stop::Unsure) => {
-                // The crate is paid for its own.
-                scope.refund(before);
-                None
-            }
-            Err(Stop::Missing(name)) => {
-                let name = self.names.get(name.0 as usize)?.to_string();
-                Some(Err(EvaluationError::MissingField { name }))
-            }
+            Err(stop) => match stop.name() {
+                Some(name) => {
+                    let name = self.names.get(name.0 as usize)?.to_string();
+                    Some(Err(EvaluationError::MissingField { name }))
+                }
+                None => {
+                    // The crate is paid for its own.
+                    scope.refund(before);
+                    None
+                }
+            },
         }
     }
 }

@@ -21,13 +21,25 @@ pub struct SlotScope<'e> {
     spent: Cell<i64>,
 }
 
-/// Why an evaluation ends without a value.
+/// Why an evaluation ends without a value. As wide as an int, so that a result of either fits two registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) struct Stop(u64);
+
+impl Stop {
     /// The crate is to be asked.
-    Unsure,
-    /// The crate would say that this field is missing.
-    Missing(Name),
+    pub(super) const UNSURE: Self = Self(u64::MAX);
+
+    /// The field that is missing, where that is the reason.
+    pub(super) fn name(self) -> Option<Name> {
+        u32::try_from(self.0).ok().map(Name)
+    }
+}
+
+/// The crate would say that this field is missing.
+impl From<Name> for Stop {
+    fn from(name: Name) -> Self {
+        Self(u64::from(name.0))
+    }
 }
 
 /// Names a field an expression writes: its index among them.
@@ -36,7 +48,7 @@ pub(super) struct Name(pub(super) u32);
 
 /// What `None` means of what is not computed here.
 pub(super) fn sure<T>(value: Option<T>) -> Result<T, Stop> {
-    value.ok_or(Stop::Unsure)
+    value.ok_or(Stop::UNSURE)
 }
 
 /// Which element each loop around is at. The first is the event's row, so that every place has one; the last is that of a list
@@ -66,7 +78,7 @@ impl<'e> SlotScope<'e> {
     pub(super) fn spend(&self, units: usize) -> Result<(), Stop> {
         let spent = self.spent.get().saturating_add(i64::try_from(units).unwrap_or(i64::MAX));
         self.spent.set(spent);
-        if spent > UNITS_MAX { Err(Stop::Unsure) } else { Ok(()) }
+        if spent > UNITS_MAX { Err(Stop::UNSURE) } else { Ok(()) }
     }
 
     /// Takes back what was counted since.
@@ -158,7 +170,7 @@ impl Place {
 
     #[cold]
     fn absent(&self, scope: &SlotScope<'_>, rows: &Rows) -> Stop {
-        self.first_absent(scope, rows).map_or(Stop::Unsure, |step| Stop::Missing(self.way[step].1))
+        self.first_absent(scope, rows).map_or(Stop::UNSURE, |step| self.way[step].1.into())
     }
 
     /// The step at which the way to a place that is not there ends, for want of a field. `None` where it ends at something
@@ -169,9 +181,14 @@ impl Place {
         (end > 0 && kind(self.way[end].0).is_none()).then_some(end)
     }
 
+    /// Whether it is the same at every turn of the loop with this row.
+    pub(super) fn is_outside(&self, row: usize) -> bool {
+        self.row != row
+    }
+
     /// Of a list that is looped over.
     pub(super) fn list<'e>(&self, scope: &SlotScope<'e>, rows: &Rows) -> Result<Found<'e>, Stop> {
         let found = self.find(scope, rows)?;
-        if found.kind() == Kind::Array { Ok(found) } else { Err(Stop::Unsure) }
+        if found.kind() == Kind::Array { Ok(found) } else { Err(Stop::UNSURE) }
     }
 }
