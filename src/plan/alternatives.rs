@@ -1,7 +1,7 @@
 //! Schemas that apply to one value besides its own: `allOf`, `anyOf`, `oneOf`, `not`, `if`.
 
 use super::node::{Also, Keyword, Node, NodeId, Types};
-use super::sieve::{Sieve, may_hold};
+use super::sieve::{Sieve, is_left};
 use super::told::Told;
 use super::walk::{Stop, Walker};
 use crate::decode::json::scan::Mark;
@@ -64,9 +64,9 @@ impl<'s> Walker<'_, 's> {
         start: Mark,
     ) -> Result<bool, Stop> {
         let mut undecided = false;
-        let sifted = self.sift(sieve)?;
+        let left = self.sift(sieve)?;
         for (index, alternative) in alternatives.iter().enumerate() {
-            if !may_hold(&sifted, index, self.scan.text) {
+            if !is_left(left, index) {
                 continue;
             }
             self.read_again(start)?;
@@ -91,9 +91,9 @@ impl<'s> Walker<'_, 's> {
         start: Mark,
     ) -> Result<bool, Stop> {
         let mut end = None;
-        let sifted = self.sift(sieve)?;
+        let left = self.sift(sieve)?;
         for (index, alternative) in alternatives.iter().enumerate() {
-            if !may_hold(&sifted, index, self.scan.text) {
+            if !is_left(left, index) {
                 continue;
             }
             self.read_again(start)?;

@@ -11,6 +11,7 @@ use super::node::{ANY, Keyword, NEVER, Node, NodeId};
 use super::pattern::Pattern;
 use super::walk::{Step, Stop, Walker};
 use crate::decode::json::scan::Mark;
+use crate::decode::json::strings::fingerprint;
 
 /// The most properties an object of a plan declares, required ones among them.
 pub(super) const PROPERTIES_MAX: usize = 256;
@@ -80,16 +81,8 @@ impl KeySet {
         self.0[property / 64] >> (property % 64) & 1 == 1
     }
 
-    pub(super) fn has_all(&self, of: &Self) -> bool {
+    fn has_all(&self, of: &Self) -> bool {
         self.0.iter().zip(of.0).all(|(seen, wanted)| seen & wanted == wanted)
-    }
-
-    pub(super) fn union(&self, other: &Self) -> Self {
-        Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
-    }
-
-    pub(super) fn intersection(&self, other: &Self) -> Self {
-        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
     }
 
     /// Those of `of` that are not in this set.
@@ -163,7 +156,7 @@ impl Properties {
     pub(super) fn new(all: Vec<Property>) -> Self {
         let mut table = vec![VACANT; (all.len() * 2).next_power_of_two().max(2)].into_boxed_slice();
         for (index, property) in all.iter().enumerate() {
-            let mut slot = hash(property.key.as_bytes()) & (table.len() - 1);
+            let mut slot = place_of(&property.key) & (table.len() - 1);
             while table[slot] != VACANT {
                 slot = (slot + 1) & (table.len() - 1);
             }
@@ -173,7 +166,7 @@ impl Properties {
     }
 
     pub(super) fn find(&self, key: &str) -> Option<usize> {
-        let mut slot = hash(key.as_bytes()) & (self.table.len() - 1);
+        let mut slot = place_of(key) & (self.table.len() - 1);
         loop {
             let index = usize::from(self.table[slot]);
             match self.all.get(index) {
@@ -185,12 +178,9 @@ impl Properties {
     }
 }
 
-/// Of the length, the first eight bytes and the last eight: enough to tell the keys of one schema apart.
-fn hash(key: &[u8]) -> usize {
-    let word = |bytes: &[u8]| bytes.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
-    let (head, tail) = (&key[..key.len().min(8)], &key[key.len().saturating_sub(8)..]);
-    let mixed = (word(head) ^ word(tail).rotate_left(23) ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 40) as usize
+/// Where in a table a key is looked for first, before it is cut to the table's length.
+fn place_of(key: &str) -> usize {
+    (fingerprint(key.as_bytes()) >> 40) as usize
 }
 
 impl<'s> Walker<'_, 's> {

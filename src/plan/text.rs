@@ -29,7 +29,7 @@ impl<'s> Walker<'_, 's> {
 }
 
 impl Values {
-    pub(super) fn has(&self, content: &str) -> bool {
+    fn has(&self, content: &str) -> bool {
         self.strings.binary_search_by(|value| (**value).cmp(content)).is_ok()
     }
 }

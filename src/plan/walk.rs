@@ -5,7 +5,6 @@
 
 use super::node::{ANY, Keyword, Node, NodeId, Types};
 use super::number::Exact;
-use super::sieve::Sight;
 use super::told::Told;
 use crate::decode::json::scan::{Mark, Scanner, Stacks};
 use crate::decode::json::strings::{Key, escaped_char};
@@ -105,8 +104,6 @@ pub(super) struct Walker<'e, 's> {
     pub(super) row: Row,
     /// How many attempts the walk is in.
     pub(super) attempts: usize,
-    /// The object last looked at, to choose among alternatives.
-    pub(super) sight: Option<Sight>,
     /// The last key that is not declared.
     pub(super) key: Key,
     /// Whether the last string had escapes.
@@ -133,7 +130,6 @@ impl<'e, 's> Walker<'e, 's> {
             captures,
             row: Row::EVENT,
             attempts: 0,
-            sight: None,
             key: Key::default(),
             escaped: false,
             integer: None,

@@ -126,6 +126,31 @@ impl<'e, 's> Scanner<'e, 's> {
         }
     }
 
+    /// Goes past one value by its quotes and brackets alone, for a look at what follows. Whoever looks ahead reads all of it
+    /// again: what is malformed is found then.
+    pub(crate) fn skip_roughly(&mut self) -> Result<(), Malformed> {
+        if !matches!(self.peek(), Some(b'{' | b'[')) {
+            return self.skip();
+        }
+        let mut open = 0_usize;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.string()?;
+                    continue;
+                }
+                Some(b'{' | b'[') => open += 1,
+                Some(b'}' | b']') => open -= 1,
+                Some(_) => {}
+                None => return Err(self.here(Fault::Truncated)),
+            }
+            self.at += 1;
+            if open == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Enters the array that begins here. False when it is empty, and already left.
     pub(crate) fn enter_array(&mut self) -> Result<bool, Malformed> {
         self.enter(ARRAY)?;

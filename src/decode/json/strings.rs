@@ -1,7 +1,7 @@
 //! Strings as they are written: where they end, what their escapes mean, and whether two keys are one.
 
-/// Objects with at most this many keys are compared pairwise; larger ones are sorted.
-const PAIRWISE_MAX: usize = 12;
+/// Objects with at most this many keys have their fingerprints compared pairwise; those of larger ones are sorted.
+const PAIRWISE_MAX: usize = 32;
 
 /// A key as written, between its quotes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,9 +13,8 @@ pub(crate) struct Key {
 
 /// Where the second of two equal keys starts, the first such in the text.
 pub(super) fn duplicate(bytes: &[u8], keys: &mut [Key]) -> Option<usize> {
-    if keys.len() <= PAIRWISE_MAX {
-        let is_second = |(i, key): &(usize, &Key)| keys[..*i].iter().any(|k| equal(bytes, k, key));
-        return keys.iter().enumerate().find(is_second).map(|(_, key)| key.start);
+    if !keys.iter().any(|key| key.escaped) && all_differ(bytes, keys) {
+        return None;
     }
     // Stable, so of two equal keys the later stands second.
     keys.sort_by(|a, b| {
@@ -26,6 +25,36 @@ pub(super) fn duplicate(bytes: &[u8], keys: &mut [Key]) -> Option<usize> {
         }
     });
     keys.windows(2).filter(|pair| equal(bytes, &pair[0], &pair[1])).map(|pair| pair[1].start).min()
+}
+
+/// Whether no two keys have one fingerprint, so that they differ for certain.
+fn all_differ(bytes: &[u8], keys: &[Key]) -> bool {
+    let fingerprints = keys.iter().map(|key| fingerprint(raw(bytes, key)));
+    if keys.len() <= PAIRWISE_MAX {
+        let mut known = [0; PAIRWISE_MAX];
+        for (count, new) in fingerprints.enumerate() {
+            // All are compared, without a branch for each.
+            if known[..count].iter().fold(false, |same, known| same | (*known == new)) {
+                return false;
+            }
+            known[count] = new;
+        }
+        return true;
+    }
+    let mut all: Vec<u64> = fingerprints.collect();
+    all.sort_unstable();
+    all.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+/// A number that equal texts share, and few others: of the length, the first eight bytes and the last eight. Whoever writes
+/// keys to have it shared costs us a comparison, no more.
+#[inline]
+pub(crate) fn fingerprint(text: &[u8]) -> u64 {
+    let (head, tail) = match (text.first_chunk(), text.last_chunk()) {
+        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+        _ => (text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    };
+    (head ^ tail.rotate_left(23) ^ (text.len() as u64) << 56).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// How many bytes of a string are looked at together.
