@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::rules::{FINDINGS, GOOD, Loaded, RulesArgs, TROUBLE, count, exit};
-use crate::contract::diagnostic;
+use crate::contract::diagnostic::{self, Level};
 
 /// Check rule files: every fault with its file, line, column and a hint
 #[derive(Debug, Clone, Args)]
@@ -65,9 +65,12 @@ fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8>
 
 fn summary(loaded: &Loaded) -> String {
     let diagnostics = &loaded.compiled.diagnostics;
-    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
-    let warnings = count(diagnostics.len() - errors, "warning");
-    let mut line = format!("{} good; {}, {warnings}", loaded.size(), count(errors, "error"));
+    let of = |level| diagnostics.iter().filter(|d| d.level == level).count();
+    let (errors, warnings) = (count(of(Level::Error), "error"), count(of(Level::Warning), "warning"));
+    let mut line = format!("{} good; {errors}, {warnings}", loaded.size());
+    if of(Level::Note) > 0 {
+        line += &format!(", {}", count(of(Level::Note), "note"));
+    }
     if !loaded.compiled.failed.is_empty() {
         line += &format!("; not usable: {}", loaded.compiled.failed.join(", "));
     }

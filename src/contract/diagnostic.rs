@@ -51,6 +51,8 @@ pub enum Level {
     Error,
     /// The domain works, but probably not as its team means it.
     Warning,
+    /// The domain works as written. Worth knowing all the same.
+    Note,
 }
 
 impl Level {
@@ -58,6 +60,7 @@ impl Level {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -135,6 +138,8 @@ codes! {
     UnknownRule = "unknown-rule",
     /// An example's verdict or violations are not those it expects.
     ExampleFails = "example-fails",
+    /// A part of a schema, or a rule, that needs more than one pass over an event's bytes.
+    Slow = "slow",
     /// A contract that lets every event pass.
     NothingJudged = "nothing-judged",
     /// Something is declared and never used.
@@ -180,6 +185,11 @@ impl Diagnostic {
 
     pub fn as_warning(mut self) -> Self {
         self.level = Level::Warning;
+        self
+    }
+
+    pub fn as_note(mut self) -> Self {
+        self.level = Level::Note;
         self
     }
 

@@ -12,7 +12,7 @@ use crate::decode::json::{self, Checked, Malformed};
 use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, ViolationKind};
 use crate::plan::{Outcome, Plan};
 use crate::rule::capture::{Captured, Captures, Reads, Row, Slot};
-use crate::rule::expr::{Bindings, EvaluationError, Expression, Ground, SlotScope};
+use crate::rule::expr::{Bindings, Cost, EvaluationError, Expression, Ground, SlotScope};
 use crate::rule::field::FieldCheck;
 use crate::rule::mask::Mask;
 use crate::rule::number_types::NumberTypes;
@@ -103,7 +103,7 @@ pub struct Check {
 #[derive(Debug)]
 pub(super) enum Condition {
     Field {
-        check: FieldCheck,
+        check: Box<FieldCheck>,
         /// [`ViolationKind::Field`], or `Reference` when a reference list decides.
         kind: ViolationKind,
     },
@@ -119,6 +119,16 @@ pub(super) struct Rule {
 }
 
 impl Check {
+    /// The most it costs to evaluate the rule, where that takes the event's tree.
+    pub(super) fn cost_of_tree(&self) -> Option<Cost> {
+        let Condition::Rule(rule) = &self.condition else { return None };
+        let conditions = || rule.when.iter().chain([&rule.expression]);
+        if conditions().all(Expression::has_slots) {
+            return None;
+        }
+        Some(conditions().map(Expression::cost).fold(Cost::default(), Cost::and))
+    }
+
     /// Lets the check be evaluated over slots, so far as that is possible.
     pub(super) fn read_slots(&mut self, reads: &mut Reads, payload: &Pointer, numbers: &Numbers, masks: &[Mask]) {
         let rule = match &mut self.condition {

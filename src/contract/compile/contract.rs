@@ -61,8 +61,9 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let this = reads.slot(place);
     let live = checks.iter_mut().filter(|check| check.mode != Mode::Off);
     live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers, &masks));
+    note_slow_rules(file, &checks);
     let plan = match written.schema.as_deref().filter(|_| schema.is_some()) {
-        Some(path) => shared.data.plan(path, written.formats, &payload, reads),
+        Some(path) => shared.data.plan(file, path, written.formats, &payload, reads),
         None => Plan::without_schema(reads),
     };
     Some(Contract {
@@ -110,6 +111,25 @@ fn refuse_unsupported(file: &RuleFile<'_>) {
     }
     if file.value(&key("breaker")).is_some_and(|breaker| !breaker.is_null()) {
         refuse(key("breaker"), "`breaker` is", "take it out; alert on meshgate_events_total instead");
+    }
+}
+
+/// Rules that are evaluated over the event's tree, and what each costs at most.
+fn note_slow_rules(file: &RuleFile<'_>, checks: &[Check]) {
+    for index in 0..file.length(&key("rules")) {
+        let at = key("rules").child(index.to_string());
+        let id: Option<String> = file.value(&at.child("id")).and_then(Value::as_str).map(str::to_owned);
+        let check = checks.iter().find(|check| id.as_deref() == Some(&check.id) && check.mode != Mode::Off);
+        let Some(cost) = check.and_then(Check::cost_of_tree) else { continue };
+        let message = "the rule uses what is not compiled, so it is evaluated over the event's tree";
+        let mut hint = format!("some thirty times the work: {} steps", cost.outside);
+        for (steps, of) in [(cost.a_turn, "element of a list"), (cost.an_inner_turn, "pair of elements")] {
+            if steps > 0 {
+                hint += &format!(", {steps} for each {of} it loops over");
+            }
+        }
+        hint += "; docs/contracts.md says what is compiled";
+        file.note(file.at(&at.child("expression"), Code::Slow, message).with_hint(hint).as_note());
     }
 }
 
@@ -219,7 +239,7 @@ fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<
                     severity: spec.severity,
                     on_fail: spec.on_fail.unwrap_or(consequence(spec.severity)),
                     mode: spec.mode.and(mode),
-                    condition: Condition::Field { check, kind },
+                    condition: Condition::Field { check: Box::new(check), kind },
                 });
             }
             Err(fault) => {

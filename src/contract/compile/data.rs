@@ -119,28 +119,41 @@ impl<'f> Data<'f> {
         match Schema::compile(document, &path, &self.documents, formats) {
             Ok(schema) => Some(schema),
             Err(fault) => {
-                let pointer = Pointer::parse(&fault.pointer).unwrap_or_default();
-                let text = text_of(bytes);
-                let span = if is_yaml(&path) {
-                    yaml::parse(bytes).map(|document| document.span(&pointer)).unwrap_or_default()
-                } else {
-                    json_span::locate(text, &pointer)
-                };
+                let place = self.place_in(&path, bytes, &Pointer::parse(&fault.pointer).unwrap_or_default());
                 let is_pattern = fault.message.starts_with("the pattern");
                 let code = if is_pattern { Code::BadRegex } else { Code::BadSchema };
-                let place = Place::new(&self.full(&path), text, span);
                 from.note(Diagnostic::new(place, code, fault.message).with_hint(fault.hint));
                 None
             }
         }
     }
 
-    /// The plan of the schema that compiled from `path`, for the value at `payload`, and of what is read.
-    pub fn plan(&self, path: &str, formats: bool, payload: &Pointer, reads: Reads) -> Plan {
-        match inside(path).ok().and_then(|path| Some((self.documents.get(&path)?, path))) {
-            Some((document, path)) => Plan::compile(document, &path, &self.documents, formats, payload, reads),
-            None => Plan::without_schema(reads),
+    /// The plan of the schema that compiled from `path`, for the value at `payload`, and of what is read. What it does not
+    /// express is noted.
+    pub fn plan(&self, from: &RuleFile<'_>, path: &str, formats: bool, payload: &Pointer, reads: Reads) -> Plan {
+        let found = inside(path).ok().and_then(|path| Some((self.documents.get(&path)?, path)));
+        let Some((document, path)) = found else { return Plan::without_schema(reads) };
+        let plan = Plan::compile(document, &path, &self.documents, formats, payload, reads);
+        for left_out in plan.left_out().iter().take(LEFT_OUT_TOLD_MAX) {
+            let document = if left_out.document.is_empty() { &path } else { &left_out.document };
+            let Some(bytes) = self.files.get(document.as_str()) else { continue };
+            let message = format!("one pass over an event cannot judge this: it {}", left_out.reason);
+            let hint =
+                "an event that comes to it is parsed and judged again by the jsonschema crate, some ten times the work";
+            let place = self.place_in(document, bytes, &Pointer::parse(&left_out.pointer).unwrap_or_default());
+            from.note(Diagnostic::new(place, Code::Slow, message).with_hint(hint.to_owned()).as_note());
         }
+        plan
+    }
+
+    fn place_in(&self, path: &str, bytes: &[u8], pointer: &Pointer) -> Place {
+        let text = text_of(bytes);
+        let span = if is_yaml(path) {
+            yaml::parse(bytes).map(|document| document.span(pointer)).unwrap_or_default()
+        } else {
+            json_span::locate(text, pointer)
+        };
+        Place::new(&self.full(path), text, span)
     }
 
     /// Reads the reference list named in `from`; `file_at` and `column_at` are where its file and column are written.
@@ -163,6 +176,9 @@ impl<'f> Data<'f> {
         }
     }
 }
+
+/// How many parts of one schema are noted that one pass cannot judge.
+const LEFT_OUT_TOLD_MAX: usize = 5;
 
 /// The path without `.` segments.
 fn inside(path: &str) -> Result<String, String> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Code, Diagnostic};
+use super::{Code, Diagnostic, Level};
 
 /// One JSON object a line: `file`, `line`, `column`, `endColumn` (exclusive), `code`, `severity`, `message`, `hint`.
 pub fn json(diagnostics: &[Diagnostic], prefix: &str) -> String {
@@ -78,7 +78,7 @@ pub fn github(diagnostics: &[Diagnostic], prefix: &str) -> String {
         let file = format!("{prefix}{}", d.place.file);
         format!(
             "::{} file={},line={},col={},endColumn={},title={}::{}\n",
-            d.level.as_str(),
+            if d.level == Level::Note { "notice" } else { d.level.as_str() },
             property(file.strip_prefix("./").unwrap_or(&file)),
             d.place.line,
             d.place.column,
@@ -106,7 +106,7 @@ fn property(text: &str) -> String {
 mod tests {
     use expect_test::expect;
 
-    use super::super::{Level, Place};
+    use super::super::Place;
     use super::*;
 
     fn sample() -> Vec<Diagnostic> {

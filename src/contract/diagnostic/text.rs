@@ -17,6 +17,7 @@ fn group<'a>(d: &'a Diagnostic, files: &'a RuleFiles, prefix: &str) -> annotate_
     let level = match d.level {
         Level::Error => Snip::ERROR,
         Level::Warning => Snip::WARNING,
+        Level::Note => Snip::NOTE,
     };
     let title = level.primary_title(normalize_untrusted_str(&d.message)).id(d.code.as_str());
     let source = files.get(&d.place.file).and_then(|bytes| std::str::from_utf8(bytes).ok());

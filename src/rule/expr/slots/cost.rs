@@ -26,6 +26,16 @@ impl Cost {
         Self { outside, a_turn, an_inner_turn }
     }
 
+    /// Of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            outside: self.outside + other.outside,
+            a_turn: self.a_turn + other.a_turn,
+            an_inner_turn: self.an_inner_turn + other.an_inner_turn,
+        }
+    }
+
     /// The nodes visited at most, with lists of so many elements.
     pub fn nodes(&self, elements: usize) -> usize {
         let turns = self.an_inner_turn.saturating_mul(elements).saturating_add(self.a_turn);
