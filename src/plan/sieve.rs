@@ -109,6 +109,11 @@ impl Sieve {
         if !(2..=ALTERNATIVES_MAX).contains(&alternatives.len()) {
             return None;
         }
+        // Those that no object is of are told by the first byte.
+        let objects = || alternatives.iter().enumerate().filter(|(_, id)| nodes[**id].types.has(Types::OBJECT));
+        if objects().count() < 2 {
+            return None;
+        }
         let shapes: Vec<Shape> = alternatives.iter().map(|id| Shape::of(nodes, *id, 0)).collect();
         let keys: BTreeSet<&str> = shapes.iter().flat_map(Shape::keys).collect();
         if keys.is_empty() || keys.len() > PROPERTIES_MAX {
@@ -133,7 +138,7 @@ impl Sieve {
                 }
             }
         }
-        let all = Set::MAX >> (ALTERNATIVES_MAX - alternatives.len());
+        let all = objects().fold(0, |all, (index, _)| all | 1 << index);
         Some(Self { keys, facts: facts.into(), closed, all })
     }
 }

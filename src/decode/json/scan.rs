@@ -327,17 +327,11 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// A string, from quote to quote. Says whether it holds an escape.
     pub(crate) fn string(&mut self) -> Result<bool, Malformed> {
-        self.at += 1;
+        let bytes = self.bytes;
         let mut escaped = false;
+        self.at += 1;
         loop {
-            // Many bytes at a time: most are ordinary.
-            while let Some(block) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
-                let ordinary = ordinary_bytes(block);
-                self.at += ordinary;
-                if ordinary < block.len() {
-                    break;
-                }
-            }
+            self.at += ordinary_bytes(&bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -347,8 +341,7 @@ impl<'e, 's> Scanner<'e, 's> {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(0..=0x1f) => return Err(self.here(Fault::ControlCharacter)),
-                Some(_) => self.at += 1,
+                Some(_) => return Err(self.here(Fault::ControlCharacter)),
                 None => return Err(self.here(Fault::Truncated)),
             }
         }

@@ -58,7 +58,21 @@ pub(crate) fn fingerprint(text: &[u8]) -> u64 {
 }
 
 /// How many bytes of a string are looked at together.
-pub(super) const BLOCK: usize = 16;
+const BLOCK: usize = 16;
+
+/// How many bytes come before a quote, a backslash, a control character or the end.
+#[inline]
+pub(super) fn ordinary_bytes(bytes: &[u8]) -> usize {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    for (index, block) in blocks.iter().enumerate() {
+        let ordinary = ordinary_bytes_of(block);
+        if ordinary < BLOCK {
+            return index * BLOCK + ordinary;
+        }
+    }
+    let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+    blocks.len() * BLOCK + special.unwrap_or(rest.len())
+}
 
 /// How many of the bytes come before a quote, a backslash or a control character.
 ///
@@ -67,7 +81,7 @@ pub(super) const BLOCK: usize = 16;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler does not take a baseline's features for granted")]
 #[inline]
-pub(super) fn ordinary_bytes(block: &[u8; BLOCK]) -> usize {
+fn ordinary_bytes_of(block: &[u8; BLOCK]) -> usize {
     // SAFETY: SSE2 is part of x86-64, so every processor this runs on has it. Nothing else is asked for: the bytes are passed
     // by value, so there is no pointer whose bounds could be wrong.
     unsafe { ordinary_bytes_sse2(u128::from_le_bytes(*block)) }
@@ -90,7 +104,7 @@ fn ordinary_bytes_sse2(block: u128) -> usize {
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub(super) fn ordinary_bytes(block: &[u8; BLOCK]) -> usize {
+fn ordinary_bytes_of(block: &[u8; BLOCK]) -> usize {
     ordinary_bytes_by_word(block)
 }
 
@@ -183,7 +197,9 @@ mod tests {
             let plain = plain.as_bytes().first_chunk().expect("16 characters");
             for block in [&block, plain] {
                 let expected = block.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(BLOCK);
+                prop_assert_eq!(ordinary_bytes_of(block), expected);
                 prop_assert_eq!(ordinary_bytes(block), expected);
+                prop_assert_eq!(ordinary_bytes(&[&[b'x'; 9][..], block].concat()), 9 + expected);
                 prop_assert_eq!(ordinary_bytes_by_word(block), expected);
             }
         }
