@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::moment::Moment;
-use super::scope::{Place, Rows, SlotScope, Stop, sure};
+use super::scope::{Clash, Place, Rows, SlotScope, Stop, sure};
 use super::term::{self, Term};
 use super::tree::{Comparison, List, Message, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole};
 use crate::rule::capture::{Kind, Row};
@@ -39,8 +39,30 @@ impl Test {
 
 #[inline(never)]
 fn wholes(comparison: Comparison, sides: &(Whole, Whole), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
-    let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
+    let (a, b) = ints(sides, comparison.operator(), scope, rows)?;
     Ok(comparison.holds(a.cmp(&b)))
+}
+
+/// Both operands. Where one is no int, it may be plain what the crate would say of the operator.
+#[inline]
+fn ints(sides: &(Whole, Whole), operator: &str, scope: &SlotScope<'_>, rows: &Rows) -> Result<(i64, i64), Stop> {
+    match (sides.0.int(scope, rows), sides.1.int(scope, rows)) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(Stop::UNSURE), _) | (Ok(_), Err(Stop::UNSURE)) => Err(clash(sides, operator, scope, rows)),
+        (Err(stop), _) | (_, Err(stop)) => Err(stop),
+    }
+}
+
+#[cold]
+fn clash(sides: &(Whole, Whole), operator: &str, scope: &SlotScope<'_>, rows: &Rows) -> Stop {
+    let term = |side: &Whole| match side {
+        Whole::Read(place) => place.term(scope, rows),
+        other => other.int(scope, rows).map(Term::Int),
+    };
+    match term(&sides.0).and_then(|a| Ok((a, term(&sides.1)?))) {
+        Ok((a, b)) => Clash::of(operator, a, b).map_or(Stop::UNSURE, Stop::from),
+        Err(stop) => stop,
+    }
 }
 
 #[inline(never)]
@@ -61,7 +83,10 @@ fn equal_values(sides: &(Value, Value), scope: &SlotScope<'_>, rows: &Rows) -> R
 #[inline(never)]
 fn ordered(comparison: Comparison, sides: &(Value, Value), scope: &SlotScope<'_>, rows: &Rows) -> Result<bool, Stop> {
     let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
-    Ok(comparison.holds(sure(term::compare(a, b))?))
+    match term::compare(a, b) {
+        Some(ordering) => Ok(comparison.holds(ordering)),
+        None => Err(Clash::of(comparison.operator(), a, b).map_or(Stop::UNSURE, Stop::from)),
+    }
 }
 
 #[inline(never)]
@@ -159,6 +184,18 @@ fn any_of(value: &Value, list: &[Value], scope: &SlotScope<'_>, rows: &Rows) -> 
 }
 
 impl Comparison {
+    /// As the crate calls it.
+    fn operator(self) -> &'static str {
+        match self {
+            Self::Equal => "_==_",
+            Self::NotEqual => "_!=_",
+            Self::Less => "_<_",
+            Self::LessEqual => "_<=_",
+            Self::Greater => "_>_",
+            Self::GreaterEqual => "_>=_",
+        }
+    }
+
     #[inline]
     fn holds(self, ordering: Ordering) -> bool {
         match self {
@@ -229,7 +266,7 @@ fn read(place: &Place, scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> 
 
 #[inline(never)]
 fn computed(operation: Operation, sides: &(Whole, Whole), scope: &SlotScope<'_>, rows: &Rows) -> Result<i64, Stop> {
-    let (a, b) = (sides.0.int(scope, rows)?, sides.1.int(scope, rows)?);
+    let (a, b) = ints(sides, operation.name(), scope, rows)?;
     sure(term::integers(operation, a, b))
 }
 
@@ -308,7 +345,8 @@ impl Value {
             Self::Test(test) => test.holds(scope, rows).map(Term::Bool),
             Self::Compute(operation, sides) => {
                 let (a, b) = (sides.0.term(scope, rows)?, sides.1.term(scope, rows)?);
-                sure(term::compute(*operation, a, b))
+                let clash = || Clash::of(operation.name(), a, b).map_or(Stop::UNSURE, Stop::from);
+                term::compute(*operation, a, b).ok_or_else(clash)
             }
             Self::Negative(value) => match value.term(scope, rows)? {
                 Term::Int(int) => sure(int.checked_neg().map(Term::Int)),

@@ -121,12 +121,16 @@ impl Slots {
         let before = scope.spent();
         match scope.spend(self.charges).and_then(|()| evaluate()) {
             Ok(value) => Some(Ok(value)),
-            Err(stop) => match stop.name() {
-                Some(name) => {
+            Err(stop) => match (stop.name(), stop.clash()) {
+                (Some(name), _) => {
                     let name = self.names.get(name.0 as usize)?.to_string();
                     Some(Err(EvaluationError::MissingField { name }))
                 }
-                None => {
+                (None, Some(clash)) => {
+                    let (function, types) = (clash.operator().to_owned(), clash.types().join(", "));
+                    Some(Err(EvaluationError::TypeMismatch { function, types }))
+                }
+                (None, None) => {
                     // The crate is paid for its own.
                     scope.refund(before);
                     None

@@ -33,6 +33,58 @@ impl Stop {
     pub(super) fn name(self) -> Option<Name> {
         u32::try_from(self.0).ok().map(Name)
     }
+
+    /// The operands that the operator does not take, where that is the reason.
+    pub(super) fn clash(self) -> Option<Clash> {
+        (self != Self::UNSURE && self.name().is_none()).then(|| Clash {
+            operator: (self.0 >> 16) as u8,
+            left: (self.0 >> 8) as u8,
+            right: self.0 as u8,
+        })
+    }
+}
+
+/// The crate would say that the operator is not defined for such operands.
+impl From<Clash> for Stop {
+    fn from(Clash { operator, left, right }: Clash) -> Self {
+        // Beyond what a name can be.
+        Self(1 << 32 | u64::from(operator) << 16 | u64::from(left) << 8 | u64::from(right))
+    }
+}
+
+/// An operator and the types of operands it is not defined for, by their places in [`OPERATORS`] and [`TYPES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Clash {
+    operator: u8,
+    left: u8,
+    right: u8,
+}
+
+/// As the crate calls them.
+const OPERATORS: [&str; 9] = ["_+_", "_-_", "_*_", "_/_", "_%_", "_<_", "_<=_", "_>_", "_>=_"];
+const TYPES: [&str; 3] = ["int", "double", "string"];
+
+impl Clash {
+    /// `None` where the operator may be defined for them, or it is not known here what the crate would say.
+    pub(super) fn of(operator: &str, left: Term<'_>, right: Term<'_>) -> Option<Self> {
+        let type_of = |term| match term {
+            Term::Int(_) => Some(0),
+            Term::Double(_) => Some(1),
+            Term::Text(_) => Some(2),
+            _ => None,
+        };
+        let operator = OPERATORS.iter().position(|known| *known == operator)?;
+        let (left, right) = (type_of(left)?, type_of(right)?);
+        ((left == 2) != (right == 2)).then_some(Self { operator: operator as u8, left, right })
+    }
+
+    pub(super) fn operator(self) -> &'static str {
+        OPERATORS[usize::from(self.operator)].trim_matches('_')
+    }
+
+    pub(super) fn types(self) -> [&'static str; 2] {
+        [self.left, self.right].map(|index| TYPES[usize::from(index)])
+    }
 }
 
 /// The crate would say that this field is missing.
