@@ -36,11 +36,9 @@ impl Stop {
 
     /// The operands that the operator does not take, where that is the reason.
     pub(super) fn clash(self) -> Option<Clash> {
-        (self != Self::UNSURE && self.name().is_none()).then(|| Clash {
-            operator: (self.0 >> 16) as u8,
-            left: (self.0 >> 8) as u8,
-            right: self.0 as u8,
-        })
+        let is_clash = self != Self::UNSURE && self.name().is_none();
+        let clash = Clash { operator: (self.0 >> 16) as u8, left: (self.0 >> 8) as u8, right: self.0 as u8 };
+        is_clash.then_some(clash)
     }
 }
 
