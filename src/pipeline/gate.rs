@@ -23,8 +23,12 @@ use crate::model::{
 };
 use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink};
 
-/// Above this much data a batch is judged with the other tasks of its thread moved away: judging is computation.
-const JUDGE_IN_PLACE_BYTES: usize = 64 * 1024;
+/// How long a batch is judged before the other tasks of its thread are moved away: judging is computation. Most batches take
+/// less; moving costs a thread for each batch under way, with the memory that a thread's allocations keep.
+const JUDGE_HERE_MAX: Duration = Duration::from_millis(2);
+
+/// How many records are judged between two looks at the clock.
+const JUDGED_AT_ONCE: usize = 16;
 
 /// Between two lines of the log about records that could not be settled.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -110,12 +114,18 @@ impl Gate {
 
         let now = (self.options.clock)();
         let terms = Terms { record_bytes_max: facts.record_bytes_max, type_pointer: route.type_pointer.as_ref() };
-        let judge_all = || {
-            let judge_one = |record| self.take_apart(&route, record, judge::judge(&set, record, terms, now), now);
-            records.iter().map(judge_one).collect::<Vec<_>>()
-        };
+        let judge_one = |record| self.take_apart(&route, record, judge::judge(&set, record, terms, now), now);
         let started = Instant::now();
-        let judged = if received > JUDGE_IN_PLACE_BYTES { in_place(judge_all) } else { judge_all() };
+        let mut judged = Vec::with_capacity(records.len());
+        let mut parts = records.chunks(JUDGED_AT_ONCE);
+        while started.elapsed() < JUDGE_HERE_MAX
+            && let Some(part) = parts.next()
+        {
+            judged.extend(part.iter().map(judge_one));
+        }
+        if judged.len() < records.len() {
+            in_place(|| parts.for_each(|part| judged.extend(part.iter().map(judge_one))));
+        }
         self.observe_judging(started, judged.len());
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
