@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::moment::Moment;
 use super::scope::{Clash, Place, Rows, SlotScope, Stop, sure};
 use super::term::{self, Term};
-use super::tree::{Comparison, List, Message, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole};
+use super::tree::{Comparison, List, RecordField, Search, Stream, Test, TextTest, Value, Weight, Whole};
 use crate::rule::capture::{Kind, Row};
 use crate::rule::expr::numeric::Operation;
 
@@ -383,7 +383,7 @@ impl Value {
         }
     }
 
-    fn text<'e>(&'e self, scope: &SlotScope<'e>, rows: &Rows) -> Result<&'e str, Stop> {
+    pub(super) fn text<'e>(&'e self, scope: &SlotScope<'e>, rows: &Rows) -> Result<&'e str, Stop> {
         match self.term(scope, rows)? {
             Term::Text(text) => Ok(text),
             _ => Err(Stop::UNSURE),
@@ -483,37 +483,5 @@ impl Stream {
             turn(rows)
         });
         if self.is_single { result } else { result.map_err(|_| Stop::UNSURE) }
-    }
-}
-
-impl Message {
-    /// Writes the text to the end of `to`.
-    pub(super) fn write(&self, to: &mut String, scope: &SlotScope<'_>, rows: &Rows) -> Result<(), Stop> {
-        match self {
-            Self::Text(value) => {
-                let text = value.text(scope, rows)?;
-                scope.spend_text(text)?;
-                to.push_str(text);
-            }
-            Self::Shown(value) => match value.term(scope, rows)? {
-                Term::Text(text) => to.push_str(text),
-                Term::Int(int) => to.push_str(&int.to_string()),
-                Term::Double(double) => to.push_str(&double.to_string()),
-                Term::Bool(bool) => to.push_str(if bool { "true" } else { "false" }),
-                _ => return Err(Stop::UNSURE),
-            },
-            Self::Joined(parts) => {
-                for part in parts {
-                    part.write(to, scope, rows)?;
-                    // Each sign of addition reads what was joined so far.
-                    scope.spend_text(to)?;
-                }
-            }
-            Self::If(parts) => {
-                let branch = if parts.0.holds(scope, rows)? { &parts.1 } else { &parts.2 };
-                branch.write(to, scope, rows)?;
-            }
-        }
-        Ok(())
     }
 }

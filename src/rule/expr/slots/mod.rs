@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | [`reading`], [`macros`] | which places are read; which macro was written |
 //! | [`compile`], [`fold`] | syntax tree to typed tree; constants |
-//! | [`tree`], [`scope`], [`evaluate`] | the trees, what they are evaluated over, and how |
+//! | [`tree`], [`scope`], [`evaluate`], [`message`] | the trees, what they are evaluated over, and how |
 //! | [`term`], [`moment`] | values, and what CEL does with them |
 //! | [`cost`] | the most an expression can cost |
 
@@ -21,6 +21,7 @@ mod cost;
 mod evaluate;
 mod fold;
 mod macros;
+mod message;
 mod moment;
 mod reading;
 mod scope;
