@@ -124,10 +124,8 @@ fn read_rules(directory: &Path, root: &Path, files: &mut RuleFiles) {
 
 /// Judges an order with at least so many violations.
 fn gate(name: &str, set: &ContractSet, event: &str, violations: usize) {
-    let record = Record {
-        partition_key: Some("O-000001".into()),
-        ..Record::new(event.to_owned(), "orders-events".into(), NOW)
-    };
+    let record =
+        Record { partition_key: Some("O-000001".into()), ..Record::new(event.to_owned(), "orders-events".into(), NOW) };
     let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None };
     count(name, || {
         let judgement = judge::judge(set, &record, terms, NOW).judgement;
