@@ -169,6 +169,8 @@ impl Numbers {
 /// event's is undecided.
 #[derive(Debug)]
 pub(super) struct Values {
+    /// Of all of them.
+    pub(super) types: Types,
     /// Sorted.
     pub(super) strings: Box<[Box<str>]>,
     pub(super) numbers: Box<[Exact]>,

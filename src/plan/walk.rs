@@ -255,7 +255,12 @@ impl<'e, 's> Walker<'e, 's> {
         if !node.declared.has(kind) {
             self.fails(node, if node.declared == Types::NONE { Keyword::Nothing } else { Keyword::Type })?;
         }
-        if node.values.is_some() { self.fails(node, Keyword::Choice) } else { Ok(()) }
+        match &node.values {
+            // The value may be one of them, whatever `type` says.
+            Some(values) if values.types.has(kind) => Err(Stop::Undecided),
+            Some(_) => self.fails(node, Keyword::Choice),
+            None => Ok(()),
+        }
     }
 
     fn literal(&mut self, node: &'s Node, first: u8) -> Result<(), Stop> {

@@ -178,6 +178,7 @@ fn restrict(node: &mut Node, values: &[Value]) -> Result<(), Reason> {
         })
     });
     node.types = node.types.and(types);
-    node.values = Some(Arc::new(Values { strings: strings.into(), numbers, true_: has(true), false_: has(false) }));
+    node.values =
+        Some(Arc::new(Values { types, strings: strings.into(), numbers, true_: has(true), false_: has(false) }));
     Ok(())
 }
