@@ -297,7 +297,10 @@ impl<'s> Walker<'_, 's> {
     fn name(&mut self, node: &'s Node, names: NodeId, key: usize) -> Result<(), Stop> {
         let end = self.scan.mark();
         self.scan.at = key;
-        let told = self.told_of(names)?;
+        self.is_in_name = true;
+        let told = self.told_of(names);
+        self.is_in_name = false;
+        let told = told?;
         self.scan.return_to(end);
         told.into_iter().try_for_each(|told| self.misnamed(node, told))
     }

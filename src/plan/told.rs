@@ -34,7 +34,7 @@ impl<'s> Walker<'_, 's> {
     /// The value that was read, or begins here, does not hold to a keyword.
     #[cold]
     pub(super) fn fails(&mut self, node: &'s Node, keyword: Keyword) -> Result<(), Stop> {
-        self.tell(node, keyword, 0, self.scan.depth(), Vec::new)
+        self.tell(node, keyword, 0, self.depth(), Vec::new)
     }
 
     /// The object that was read lacks a property.
@@ -58,7 +58,12 @@ impl<'s> Walker<'_, 's> {
     /// The value that begins here holds to none of several schemas, for these reasons.
     #[cold]
     pub(super) fn fails_all(&mut self, node: &'s Node, keyword: Keyword, told: Vec<Vec<Told>>) -> Result<(), Stop> {
-        self.tell(node, keyword, 0, self.scan.depth(), || told)
+        self.tell(node, keyword, 0, self.depth(), || told)
+    }
+
+    /// How deep the value stands. A property's name stands where its object does.
+    fn depth(&self) -> usize {
+        self.scan.depth() - usize::from(self.is_in_name)
     }
 
     fn tell(

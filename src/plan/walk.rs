@@ -110,6 +110,8 @@ pub(super) struct Walker<'e, 's> {
     pub(super) escaped: bool,
     /// The last number, if it was a plain integer.
     pub(super) integer: Option<i64>,
+    /// Whether it is a property's name that is judged.
+    pub(super) is_in_name: bool,
     /// How many more bytes may be read again.
     again_left: usize,
     pub(super) nesting: usize,
@@ -133,6 +135,7 @@ impl<'e, 's> Walker<'e, 's> {
             key: Key::default(),
             escaped: false,
             integer: None,
+            is_in_name: false,
             again_left: text.len().saturating_mul(READ_AGAIN_MAX).min(READ_AGAIN_BYTES_MAX),
             nesting: 0,
         }
