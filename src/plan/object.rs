@@ -205,7 +205,7 @@ impl<'s> Walker<'_, 's> {
                         return Err(Stop::Malformed);
                     }
                     predicted = index + 1;
-                    self.declared(node, &object.properties.all[index], key_start)?;
+                    self.declared(node, object, &object.properties.all[index], key_start)?;
                 }
                 None => self.undeclared(node, object)?,
             }
@@ -251,8 +251,8 @@ impl<'s> Walker<'_, 's> {
     }
 
     #[inline]
-    fn declared(&mut self, node: &'s Node, property: &'s Property, key: usize) -> Result<(), Stop> {
-        if property.is_unexpected {
+    fn declared(&mut self, node: &'s Node, object: &Object, property: &'s Property, key: usize) -> Result<(), Stop> {
+        if property.is_unexpected && !object.is_closed {
             self.unexpected(node, key)?;
         }
         if property.also.is_empty() {
