@@ -77,7 +77,8 @@ pub(super) fn ordinary_bytes(bytes: &[u8]) -> usize {
 /// How many of the bytes come before a quote, a backslash or a control character.
 ///
 /// The one place of the core that is not compiler-checked in full: it asks the processor for sixteen comparisons at once. Its
-/// twin for other processors, `ordinary_bytes_by_word`, is what it is compared with, in a test below and by `fuzz/`.
+/// twin for other processors, `ordinary_bytes_by_word`, is what it is compared with in a test below; `fuzz/` compares
+/// whole texts with serde_json.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler does not take a baseline's features for granted")]
 #[inline]
