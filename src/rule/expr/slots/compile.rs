@@ -23,6 +23,15 @@ pub(super) struct Compiler<'c> {
     pub(super) reading: Reading<'c>,
     /// The patterns the expression writes, compiled already.
     patterns: &'c [Regex],
+    trust: Trust,
+}
+
+/// What is taken for granted of the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Where the schema says `integer`, an int stands.
+    Schema,
+    Nothing,
 }
 
 /// What a method's loop runs over, and what `map` makes of each turn.
@@ -32,8 +41,8 @@ struct Run {
 }
 
 impl<'c> Compiler<'c> {
-    pub(super) fn new(reads: &'c mut Reads, ground: Ground<'c>, patterns: &'c [Regex]) -> Self {
-        Self { reading: Reading::new(reads, ground), patterns }
+    pub(super) fn new(reads: &'c mut Reads, ground: Ground<'c>, patterns: &'c [Regex], trust: Trust) -> Self {
+        Self { reading: Reading::new(reads, ground), patterns, trust }
     }
 
     pub(super) fn test(&mut self, node: &IdedExpr) -> Option<Test> {
@@ -58,7 +67,7 @@ impl<'c> Compiler<'c> {
     fn value(&mut self, node: &IdedExpr) -> Option<Value> {
         if let Some(at) = self.reading.at(node) {
             let place = self.reading.place(&at)?;
-            let is_whole = place.said() == Some(NumberType::Int);
+            let is_whole = self.trust == Trust::Schema && place.said() == Some(NumberType::Int);
             return Some(if is_whole { Value::Whole(Whole::Read(place)) } else { Value::Read(place) });
         }
         match &node.expr {

@@ -33,7 +33,7 @@ mod tree;
 use cel::IdedExpr;
 use regex::Regex;
 
-use self::compile::Compiler;
+use self::compile::{Compiler, Trust};
 pub use self::cost::Cost;
 pub(super) use self::macros::each_child;
 pub use self::reading::Ground;
@@ -48,6 +48,8 @@ use crate::rule::capture::Reads;
 #[derive(Debug)]
 pub(super) struct Slots {
     root: Root,
+    /// The same for events that break their schema, so that a storm of them is no slower than it must be.
+    distrustful: Root,
     names: Box<[Box<str>]>,
     /// What the crate charges outside loops, at most.
     charges: usize,
@@ -83,27 +85,34 @@ impl Slots {
         reads: &mut Reads,
         ground: Ground<'_>,
     ) -> Option<Self> {
-        let mut compiler = Compiler::new(reads, ground, patterns);
-        if compiler.reading.hides_payload() {
-            return None;
-        }
-        let root = match yields {
-            Yields::Bool => Root::Test(compiler.test(written)?),
-            Yields::Text => Root::Message(compiler.message(written)?),
+        let mut compile = |trust| {
+            let mut compiler = Compiler::new(reads, ground, patterns, trust);
+            if compiler.reading.hides_payload() {
+                return None;
+            }
+            let root = match yields {
+                Yields::Bool => Root::Test(compiler.test(written)?),
+                Yields::Text => Root::Message(compiler.message(written)?),
+            };
+            Some((root, compiler.reading.names))
         };
-        Some(Self { root, names: compiler.reading.names.into(), charges: macros::charges(written) })
+        let (distrustful, _) = compile(Trust::Nothing)?;
+        let (root, names) = compile(Trust::Schema)?;
+        Some(Self { root, distrustful, names: names.into(), charges: macros::charges(written) })
     }
 
     /// `None` when unsure.
     pub(super) fn test(&self, scope: &SlotScope<'_>) -> Option<Result<bool, EvaluationError>> {
-        let Root::Test(test) = &self.root else { return None };
-        self.answer(scope, || test.holds(scope, &OUTSIDE))
+        self.answer(scope, |root| match root {
+            Root::Test(test) => test.holds(scope, &OUTSIDE),
+            Root::Message(_) => Err(Stop::UNSURE),
+        })
     }
 
     /// `None` when unsure.
     pub(super) fn text(&self, scope: &SlotScope<'_>) -> Option<Result<String, EvaluationError>> {
-        let Root::Message(message) = &self.root else { return None };
-        self.answer(scope, || {
+        self.answer(scope, |root| {
+            let Root::Message(message) = root else { return Err(Stop::UNSURE) };
             let mut text = String::new();
             message.write(&mut text, scope, &OUTSIDE)?;
             if let Some((end, _)) = text.char_indices().nth(MESSAGE_MAX) {
@@ -113,14 +122,23 @@ impl Slots {
         })
     }
 
-    /// An answer, paid for as the crate would have been.
     fn answer<T>(
         &self,
         scope: &SlotScope<'_>,
-        evaluate: impl FnOnce() -> Result<T, Stop>,
+        evaluate: impl Fn(&Root) -> Result<T, Stop>,
+    ) -> Option<Result<T, EvaluationError>> {
+        self.answer_of(&self.root, scope, &evaluate).or_else(|| self.answer_of(&self.distrustful, scope, &evaluate))
+    }
+
+    /// An answer, paid for as the crate would have been.
+    fn answer_of<T>(
+        &self,
+        root: &Root,
+        scope: &SlotScope<'_>,
+        evaluate: impl FnOnce(&Root) -> Result<T, Stop>,
     ) -> Option<Result<T, EvaluationError>> {
         let before = scope.spent();
-        match scope.spend(self.charges).and_then(|()| evaluate()) {
+        match scope.spend(self.charges).and_then(|()| evaluate(root)) {
             Ok(value) => Some(Ok(value)),
             Err(stop) => match (stop.name(), stop.clash()) {
                 (Some(name), _) => {

@@ -49,10 +49,13 @@ fn number<'e>(text: &str, said: Option<NumberType>) -> Option<Term<'e>> {
         let exact = int.unsigned_abs() <= EXACT_MAX.unsigned_abs();
         return Some(if said == Some(NumberType::Double) && exact { Term::Double(int as f64) } else { Term::Int(int) });
     }
-    if !text.contains(['.', 'e', 'E']) {
+    let has_exponent = text.bytes().any(|byte| matches!(byte, b'e' | b'E'));
+    if !has_exponent && !text.bytes().any(|byte| byte == b'.') {
         return None;
     }
+    // Without an exponent, only zeros after the point make it whole.
     if said == Some(NumberType::Int)
+        && (has_exponent || text.ends_with('0'))
         && let Some(int) = Decimal::parse(text).to_i64()
     {
         return Some(Term::Int(int));
