@@ -205,7 +205,7 @@ impl Contract {
             return self.without_payload();
         }
         let slots = SlotScope::new(captured, *record, now);
-        let mut violations = Violations::default();
+        let mut violations = Violations::with_capacity(2 * findings.len());
         findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
         let of_schema = violations.all.len();
         for check in self.live_checks() {
@@ -394,6 +394,10 @@ impl Contract {
 }
 
 impl Violations {
+    fn with_capacity(capacity: usize) -> Self {
+        Self { all: Vec::with_capacity(capacity), consequences: Vec::with_capacity(capacity) }
+    }
+
     fn truncate(&mut self, length: usize) {
         self.all.truncate(length);
         self.consequences.truncate(length);

@@ -14,6 +14,7 @@ mod glance;
 pub(crate) mod scan;
 mod split;
 pub(crate) mod strings;
+pub(crate) mod token;
 
 use std::fmt;
 

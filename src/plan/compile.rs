@@ -7,7 +7,7 @@ mod containers;
 mod reading;
 mod scalars;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jsonschema::Draft;
@@ -57,7 +57,7 @@ pub(super) fn plan(references: Option<&References<'_>>, formats: bool, payload: 
         references,
         formats,
         nodes: vec![Node::of_types(Types::ALL), Node::of_types(Types::NONE)],
-        words: HashMap::new(),
+        words: Words::default(),
         places: BTreeMap::new(),
         drafts: BTreeMap::new(),
         left_out: Vec::new(),
@@ -167,7 +167,7 @@ impl Compiler<'_> {
     /// The same of one of its details.
     fn say_of(&mut self, id: NodeId, keyword: Keyword, detail: u32, kind: Kind) {
         let said = message(&kind, "").into();
-        self.words.insert((id, keyword, detail), (kind, said));
+        self.words.insert(id, keyword, detail, kind, said);
     }
 
     /// The same for words that tell nothing about alternatives.

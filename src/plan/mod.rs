@@ -39,8 +39,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use self::node::{Node, NodeId};
-use self::told::Words;
-use self::walk::{Scratch, Stop, Walker};
+use self::told::{Telling, Words};
+use self::walk::{Buffers, Scratch, Stop, Walker};
 use crate::decode::json::Checked;
 use crate::rule::Finding;
 use crate::rule::capture::{Captures, Reads};
@@ -113,10 +113,12 @@ impl Plan {
         captures.begin(&self.reads);
         SCRATCH.with_borrow_mut(|scratch| {
             let walked = Walker::new(&self.nodes, text, scratch, captures).event(self.root);
-            let told = &scratch.buffers.told;
+            let Buffers { told, steps, .. } = &scratch.buffers;
             match walked {
                 Ok(checked) if told.is_empty() => Outcome::Passes(checked),
-                Ok(checked) => Outcome::Fails(checked, told::findings(told, &self.words, text, limit)),
+                Ok(checked) => {
+                    Outcome::Fails(checked, Telling { words: &self.words, text, steps }.findings(told, limit))
+                }
                 Err(Stop::Malformed) => Outcome::Malformed,
                 Err(Stop::Undecided | Stop::Fails) => Outcome::Undecided,
             }

@@ -79,6 +79,8 @@ pub(super) struct Node {
     pub(super) is_bare: bool,
     /// Whether it is neither left out nor [`ANY`], and nothing applies beside it.
     pub(super) is_plain: bool,
+    /// Whether every string passes.
+    pub(super) takes_any_string: bool,
     /// Integers that pass for certain.
     pub(super) integers: RangeInclusive<i64>,
     /// Where rules read the value from.
@@ -103,6 +105,7 @@ impl Node {
             also: Arc::default(),
             is_bare: false,
             is_plain: false,
+            takes_any_string: false,
             integers: NO_INTEGERS,
             slot: None,
             left_out: false,
@@ -113,6 +116,7 @@ impl Node {
     /// Works out what follows from the rest, once that is complete.
     pub(super) fn finish(&mut self) {
         self.is_plain = !self.left_out && self.also.is_empty();
+        self.takes_any_string = self.types.has(Types::STRING) && self.strings.is_none() && self.values.is_none();
         self.integers = match (&self.numbers, &self.values) {
             _ if !self.declared.has(Types::INTEGER) => NO_INTEGERS,
             (None, None) => i64::MIN..=i64::MAX,

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use crate::decode::json::scan::INTEGER_DIGITS_MAX;
+use crate::decode::json::token::INTEGER_DIGITS_MAX;
 
 const DECIMAL_DIGITS_MAX: usize = 15;
 

@@ -12,6 +12,7 @@ use super::pattern::Pattern;
 use super::walk::{Step, Stop, Walker};
 use crate::decode::json::scan::Mark;
 use crate::decode::json::strings::fingerprint;
+use crate::decode::json::token;
 
 /// The most properties an object of a plan declares, required ones among them.
 pub(super) const PROPERTIES_MAX: usize = 256;
@@ -50,6 +51,11 @@ impl Object {
             dependents: Box::default(),
         }
     }
+
+    /// Whether anything depends on how many properties there are.
+    fn is_counted(&self) -> bool {
+        self.fewest > 0 || self.most < u64::MAX || self.is_closed || self.is_nameless
+    }
 }
 
 /// What follows from the presence of a property.
@@ -81,6 +87,10 @@ impl KeySet {
         self.0[property / 64] >> (property % 64) & 1 == 1
     }
 
+    fn count(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     fn has_all(&self, of: &Self) -> bool {
         self.0.iter().zip(of.0).all(|(seen, wanted)| seen & wanted == wanted)
     }
@@ -88,15 +98,22 @@ impl KeySet {
     /// Those of `of` that are not in this set.
     fn missing(&self, of: &Self) -> impl Iterator<Item = usize> + use<> {
         let (seen, of) = (*self, *of);
-        (0..PROPERTIES_MAX).filter(move |property| of.has(*property) && !seen.has(*property))
+        (0..WORDS).flat_map(move |word| {
+            let mut left = of.0[word] & !seen.0[word];
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros();
+                left &= left.checked_sub(1)?;
+                Some(64 * word + bit as usize)
+            })
+        })
     }
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Property {
-    /// The key's bytes as they are written without escapes, with both quotes; empty for a key that needs escapes.
-    quoted: Box<[u8]>,
-    /// The first sixteen of `quoted`, and which bits of them count.
+    /// The key as it is written without escapes, with its quotes and the colon; empty for a key that needs escapes.
+    written: Box<[u8]>,
+    /// The first sixteen bytes of that, and which bits of them count.
     head: u128,
     head_mask: u128,
     pub(super) key: Box<str>,
@@ -105,20 +122,21 @@ pub(super) struct Property {
     pub(super) also: Box<[NodeId]>,
     /// Named elsewhere in the schema, but not allowed.
     pub(super) is_unexpected: bool,
+    /// Whether nothing but the node is said of it.
+    is_simple: bool,
 }
 
 impl Property {
     pub(super) fn new(key: &str, node: NodeId, also: Box<[NodeId]>) -> Self {
         let plain = !key.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-        let quotes = [b'"'];
-        let bytes = quotes.into_iter().chain(key.bytes()).chain(quotes);
-        let quoted: Box<[u8]> = if plain { bytes.collect() } else { Box::default() };
+        let written: Box<[u8]> = if plain { format!("\"{key}\":").into_bytes().into() } else { Box::default() };
         let mut head = [0; HEAD];
-        let length = quoted.len().min(HEAD);
-        head[..length].copy_from_slice(&quoted[..length]);
+        let length = written.len().min(HEAD);
+        head[..length].copy_from_slice(&written[..length]);
         let head_mask = if length == HEAD { u128::MAX } else { (1 << (8 * length)) - 1 };
         let head = u128::from_le_bytes(head);
-        Self { quoted, head, head_mask, key: key.into(), node, also, is_unexpected: false }
+        let is_simple = also.is_empty();
+        Self { written, head, head_mask, key: key.into(), node, also, is_unexpected: false, is_simple }
     }
 
     /// Named in the schema, but not allowed: its value may be anything.
@@ -126,16 +144,16 @@ impl Property {
         Self { is_unexpected: true, ..Self::new(key, ANY, Box::default()) }
     }
 
-    /// Whether the text goes on with this key and its quotes.
+    /// Where the property's value begins, if its key and a colon stand at `at` as most write them.
     #[inline]
-    fn is_next_in(&self, rest: &[u8]) -> bool {
-        let Some(bytes) = rest.first_chunk::<HEAD>() else { return false };
-        (u128::from_le_bytes(*bytes) ^ self.head) & self.head_mask == 0
-            && match self.quoted.len() {
-                0 => false,
-                1..=HEAD => true,
-                length => rest.get(HEAD..length) == Some(&self.quoted[HEAD..]),
-            }
+    fn read(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let rest = bytes.get(at..)?;
+        let differ = (u128::from_le_bytes(*rest.first_chunk()?) ^ self.head) & self.head_mask;
+        let length = self.written.len();
+        if differ != 0 || length == 0 || length > HEAD && rest.get(HEAD..length) != Some(&self.written[HEAD..]) {
+            return None;
+        }
+        Some(token::space(bytes, at + length))
     }
 }
 
@@ -185,72 +203,98 @@ fn place_of(key: &str) -> usize {
 
 impl<'s> Walker<'_, 's> {
     pub(super) fn object(&mut self, node: &'s Node, object: &'s Object) -> Result<(), Stop> {
-        let start = self.scan.mark();
-        let depth = self.scan.depth();
-        let (mut seen, mut count, mut predicted) = (KeySet::default(), 0_u64, 0);
+        let (start, depth, bytes) = (self.scan.mark(), self.scan.depth(), self.scan.bytes());
+        let properties = &object.properties.all;
+        let (mut seen, mut undeclared, mut predicted) = (KeySet::default(), 0, 0);
         let mut more = self.scan.enter_object()?;
+        // The scanner's place while it is here; `self.scan.at` while others read on.
+        let mut at = self.scan.at;
         while more {
-            count += 1;
-            let key_start = self.scan.at;
-            self.buffers.path.0[depth] = Step::key_at(key_start);
-            let key = self.key(&object.properties, predicted)?;
-            if let Some(names) = object.names {
-                self.name(node, names, key_start)?;
-            }
-            self.scan.colon()?;
-            match key {
-                Some(index) => {
-                    let index = usize::from(index);
-                    if !seen.insert(index) {
-                        return Err(Stop::Malformed);
-                    }
-                    predicted = index + 1;
-                    self.declared(node, object, &object.properties.all[index], key_start)?;
+            let key_start = at;
+            let mut property = properties.get(predicted);
+            match property.and_then(|property| property.read(bytes, at)) {
+                Some(value) => at = value,
+                None => {
+                    self.scan.at = at;
+                    let found = self.unpredicted_key(&object.properties)?;
+                    at = self.scan.at;
+                    predicted = found.unwrap_or(predicted);
+                    property = found.map(|index| &properties[index]);
                 }
-                None => self.undeclared(node, object)?,
             }
-            more = self.scan.next_member()?;
+            match property {
+                Some(_) if !seen.insert(predicted) => return Err(Stop::Malformed),
+                Some(_) => predicted += 1,
+                None => undeclared += 1,
+            }
+            let simple = property.filter(|property| property.is_simple && object.names.is_none());
+            at = match simple.and_then(|property| self.leaf(&self.nodes[property.node], at)) {
+                Some(end) => end,
+                None => {
+                    self.scan.at = at;
+                    self.buffers.path.0[depth] = Step::key_at(key_start);
+                    self.member(node, object, property, key_start)?;
+                    self.scan.at
+                }
+            };
+            at = token::space(bytes, at);
+            if bytes.get(at) == Some(&b',') {
+                at = token::space(bytes, at + 1);
+            } else {
+                self.scan.at = at;
+                more = self.scan.end_of_object()?;
+            }
         }
-        self.object_as_a_whole(node, object, count, &seen, start)
+        self.object_as_a_whole(node, object, undeclared, &seen, start)
+    }
+
+    /// A property's value, and what is said of its name. `key` is where that begins.
+    fn member(
+        &mut self,
+        node: &'s Node,
+        object: &'s Object,
+        property: Option<&'s Property>,
+        key: usize,
+    ) -> Result<(), Stop> {
+        if let Some(names) = object.names {
+            self.name(node, names, key)?;
+        }
+        match property {
+            Some(property) => self.declared(node, object, property, key),
+            None => self.undeclared(node, object),
+        }
     }
 
     fn object_as_a_whole(
         &mut self,
         node: &'s Node,
         object: &'s Object,
-        count: u64,
+        undeclared: u64,
         seen: &KeySet,
         start: Mark,
     ) -> Result<(), Stop> {
         if !seen.has_all(&object.required) {
             seen.missing(&object.required).try_for_each(|property| self.lacks(node, property))?;
         }
-        self.require(count >= object.fewest, node, Keyword::MinProperties)?;
-        self.require(count <= object.most, node, Keyword::MaxProperties)?;
-        let is_empty = object.is_closed || object.is_nameless;
-        self.require(!is_empty || count == 0, node, Keyword::Nothing)?;
+        if object.is_counted() {
+            let count = undeclared + seen.count();
+            self.require(count >= object.fewest, node, Keyword::MinProperties)?;
+            self.require(count <= object.most, node, Keyword::MaxProperties)?;
+            let is_empty = object.is_closed || object.is_nameless;
+            self.require(!is_empty || count == 0, node, Keyword::Nothing)?;
+        }
         if object.dependents.is_empty() { Ok(()) } else { self.dependents(node, object, seen, start) }
     }
 
-    /// The property whose key this is. Another key is left in `self.key`.
-    #[inline]
-    fn key(&mut self, properties: &Properties, predicted: usize) -> Result<Option<u16>, Stop> {
-        let rest = &self.scan.text.as_bytes()[self.scan.at..];
-        if let Some(property) = properties.all.get(predicted).filter(|property| property.is_next_in(rest)) {
-            self.scan.at += property.quoted.len();
-            return Ok(Some(predicted as u16));
-        }
-        self.unpredicted_key(properties)
-    }
-
+    /// Goes past a key and its colon. The property whose key it is; another key is left in `self.key`.
     #[inline(never)]
-    fn unpredicted_key(&mut self, properties: &Properties) -> Result<Option<u16>, Stop> {
+    fn unpredicted_key(&mut self, properties: &Properties) -> Result<Option<usize>, Stop> {
         self.key = self.scan.key()?;
+        self.scan.colon()?;
         let key = self.key;
-        Ok(properties.find(self.content(key)?).map(|index| index as u16))
+        Ok(properties.find(self.content(key)?))
     }
 
-    #[inline]
     fn declared(&mut self, node: &'s Node, object: &Object, property: &'s Property, key: usize) -> Result<(), Stop> {
         if property.is_unexpected && !object.is_closed {
             self.unexpected(node, key)?;
@@ -339,8 +383,8 @@ mod tests {
         #[test]
         fn a_prediction_is_right(key in "[a-c]{0,12}", other in "[a-c]{0,12}") {
             let property = Property::new(&key, 0, Box::default());
-            let rest = format!("\"{other}\": \"some value\"");
-            prop_assert_eq!(property.is_next_in(rest.as_bytes()), key == other);
+            let text = format!("\"{other}\": \"some longer value\"");
+            prop_assert_eq!(property.read(text.as_bytes(), 0), (key == other).then_some(other.len() + 4));
         }
     }
 }

@@ -2,19 +2,14 @@
 
 use super::node::{Keyword, Node, Strings, Types, Values};
 use super::walk::{Stop, Walker};
-use crate::decode::json::strings::Key;
 
 impl<'s> Walker<'_, 's> {
-    #[inline]
     pub(super) fn string(&mut self, node: &'s Node) -> Result<(), Stop> {
         let string = self.scan.key()?;
         self.escaped = string.escaped;
-        let is_any = node.strings.is_none() && node.values.is_none();
-        if is_any && node.types.has(Types::STRING) { Ok(()) } else { self.content_of(node, string) }
-    }
-
-    #[inline(never)]
-    fn content_of(&mut self, node: &'s Node, string: Key) -> Result<(), Stop> {
+        if node.takes_any_string {
+            return Ok(());
+        }
         let is_string = node.types.has(Types::STRING);
         if !is_string {
             self.mistyped(node, Types::STRING)?;
@@ -28,6 +23,16 @@ impl<'s> Walker<'_, 's> {
     }
 }
 
+impl Node {
+    /// Whether a string without escapes passes.
+    #[inline(never)]
+    pub(super) fn takes_string(&self, content: &str) -> bool {
+        self.types.has(Types::STRING)
+            && self.values.as_ref().is_none_or(|values| values.has(content))
+            && self.strings.as_ref().is_none_or(|strings| strings.take(content))
+    }
+}
+
 impl Values {
     fn has(&self, content: &str) -> bool {
         self.strings.binary_search_by(|value| (**value).cmp(content)).is_ok()
@@ -35,8 +40,16 @@ impl Values {
 }
 
 impl Strings {
+    fn take(&self, content: &str) -> bool {
+        // A character takes one to four bytes.
+        let bytes = content.len() as u64;
+        (self.shortest <= bytes.div_ceil(4) && bytes <= self.longest
+            || self.is_too_short_or_long(content) == (false, false))
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(content))
+            && self.format.as_ref().is_none_or(|format| format.holds(content))
+    }
+
     /// The keywords that do not hold.
-    #[inline]
     fn broken_by(&self, content: &str) -> [Option<Keyword>; 4] {
         let (short, long) = self.is_too_short_or_long(content);
         [

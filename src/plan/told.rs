@@ -1,11 +1,12 @@
 //! What does not hold: noted in passing, and put into words at the end, for the events that need it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::ops::Range;
 
 use super::node::{Keyword, Node, NodeId};
 use super::walk::{Step, Stop, Walker};
 use crate::decode::json::strings::escaped_char;
+use crate::decode::json::token;
 use crate::rule::Finding;
 use crate::rule::schema::reason::{Kind, Reason, arranged, escaped};
 use crate::rule::schema::words;
@@ -21,14 +22,35 @@ pub(super) struct Told {
     keyword: Keyword,
     /// What else the keyword needs to be told: see [`Keyword`].
     detail: u32,
-    /// The way to the value.
-    path: Box<[Step]>,
+    /// The way to the value, among the [`Telling::steps`].
+    path: Range<usize>,
     /// What is wrong with each alternative, or with a property's name.
     inside: Vec<Vec<Told>>,
 }
 
 /// What each keyword of each node says when it does not hold; of [`Keyword::Required`], by property.
-pub(super) type Words = HashMap<(NodeId, Keyword, u32), (Kind, Box<str>)>;
+#[derive(Debug, Default)]
+pub(super) struct Words(Vec<Vec<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    keyword: Keyword,
+    detail: u32,
+    kind: Kind,
+    words: Box<str>,
+}
+
+impl Words {
+    pub(super) fn insert(&mut self, node: NodeId, keyword: Keyword, detail: u32, kind: Kind, words: Box<str>) {
+        self.0.resize_with(self.0.len().max(node + 1), Vec::new);
+        self.0[node].push(Said { keyword, detail, kind, words });
+    }
+
+    fn of(&self, told: &Told) -> Option<&Said> {
+        let node = self.0.get(told.schema)?;
+        node.iter().find(|said| said.keyword == told.keyword && said.detail == told.detail)
+    }
+}
 
 impl<'s> Walker<'_, 's> {
     /// The value that was read, or begins here, does not hold to a keyword.
@@ -78,88 +100,106 @@ impl<'s> Walker<'_, 's> {
             return Err(Stop::Fails);
         }
         if self.buffers.told.len() < TOLD_MAX {
-            let path = self.buffers.path.0[..depth].into();
+            let first = self.buffers.steps.len();
+            self.buffers.steps.extend_from_slice(&self.buffers.path.0[..depth]);
+            let path = first..self.buffers.steps.len();
             self.buffers.told.push(Told { schema: node.schema, keyword, detail, path, inside: inside() });
         }
         Ok(())
     }
 }
 
-/// Puts what was told of a text into findings. Most are worded when the schema is compiled.
-pub(super) fn findings(told: &[Told], words: &Words, text: &str, limit: usize) -> Vec<Finding> {
-    let mut findings = Vec::with_capacity(told.len());
-    for one in told {
-        match one.keyword {
-            Keyword::Unexpected => findings.push(Finding {
-                pointer: format!("{}/{}", pointer(&one.path, text), escaped(&key_at(text, one.detail as usize))),
-                message: words::UNEXPECTED.to_owned(),
-            }),
-            Keyword::AnyOf | Keyword::OneOf | Keyword::Name => reason(one, words, text).findings("", &mut findings),
-            keyword => findings.push(Finding {
-                pointer: pointer(&one.path, text),
-                message: words
-                    .get(&(one.schema, keyword, one.detail))
-                    .map(|(_, said)| &**said)
-                    .unwrap_or_default()
-                    .to_owned(),
-            }),
-        }
-    }
-    arranged(findings, limit)
+/// What is needed to put what was told of a text into words.
+pub(super) struct Telling<'t> {
+    pub(super) words: &'t Words,
+    pub(super) text: &'t str,
+    /// Of all paths.
+    pub(super) steps: &'t [Step],
 }
 
-/// The same as reasons, of what is wrong with an alternative. Properties that one keyword does not allow are one reason.
-fn reasons(told: &[Told], words: &Words, text: &str) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> = Vec::with_capacity(told.len());
-    let mut unexpected: Vec<(&Told, usize)> = Vec::new();
-    for one in told {
-        if one.keyword == Keyword::Unexpected {
-            let key = key_at(text, one.detail as usize).into_owned();
-            let same = |(known, _): &&(&Told, usize)| known.schema == one.schema && known.path == one.path;
-            if let Some((_, index)) = unexpected.iter().rev().find(same)
-                && let Kind::Unexpected(names) = &mut reasons[*index].kind
-                // One that is told already is told of the same schema, applied again.
-                && !names.contains(&key)
-            {
-                names.push(key);
-                continue;
+impl Telling<'_> {
+    /// What was told as findings, at most `limit`. Most are worded when the schema is compiled.
+    pub(super) fn findings(&self, told: &[Told], limit: usize) -> Vec<Finding> {
+        let mut findings = Vec::with_capacity(told.len());
+        for one in told {
+            match one.keyword {
+                Keyword::Unexpected => {
+                    let mut pointer = self.pointer(one);
+                    self.push_key(one.detail as usize, &mut pointer);
+                    findings.push(Finding { pointer, message: words::UNEXPECTED.to_owned() });
+                }
+                Keyword::AnyOf | Keyword::OneOf | Keyword::Name => self.reason(one).findings("", &mut findings),
+                _ => {
+                    let message = self.words.of(one).map(|said| &*said.words).unwrap_or_default().to_owned();
+                    findings.push(Finding { pointer: self.pointer(one), message });
+                }
             }
-            unexpected.push((one, reasons.len()));
         }
-        reasons.push(reason(one, words, text));
+        arranged(findings, limit)
     }
-    reasons
-}
 
-fn reason(told: &Told, words: &Words, text: &str) -> Reason {
-    let inside = || told.inside.iter().map(|branch| reasons(branch, words, text)).collect::<Vec<_>>();
-    let kind = match told.keyword {
-        Keyword::Unexpected => Kind::Unexpected(vec![key_at(text, told.detail as usize).into_owned()]),
-        Keyword::AnyOf => Kind::NoneOf(inside()),
-        Keyword::OneOf => Kind::NotOneOf(inside()),
-        Keyword::Name => {
-            let kinds = inside().into_iter().flatten().map(|reason| reason.kind);
-            Kind::Name(Box::new(kinds.into_iter().next().unwrap_or(Kind::Nothing)))
+    /// The same as reasons, of what is wrong with an alternative. Properties that one keyword does not allow are one reason.
+    fn reasons(&self, told: &[Told]) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> = Vec::with_capacity(told.len());
+        let mut unexpected: Vec<(&Told, usize)> = Vec::new();
+        for one in told {
+            if one.keyword == Keyword::Unexpected {
+                let key = key_at(self.text, one.detail as usize).into_owned();
+                let way = |told: &Told| &self.steps[told.path.clone()];
+                let same = |(known, _): &&(&Told, usize)| known.schema == one.schema && way(known) == way(one);
+                if let Some((_, index)) = unexpected.iter().rev().find(same)
+                    && let Kind::Unexpected(names) = &mut reasons[*index].kind
+                    // One that is told already is told of the same schema, applied again.
+                    && !names.contains(&key)
+                {
+                    names.push(key);
+                    continue;
+                }
+                unexpected.push((one, reasons.len()));
+            }
+            reasons.push(self.reason(one));
         }
-        keyword => words.get(&(told.schema, keyword, told.detail)).map_or(Kind::Nothing, |(kind, _)| kind.clone()),
-    };
-    Reason { pointer: pointer(&told.path, text), kind }
-}
+        reasons
+    }
 
-fn pointer(path: &[Step], text: &str) -> String {
-    let mut pointer = String::with_capacity(16 * path.len());
-    for step in path {
+    fn reason(&self, told: &Told) -> Reason {
+        let inside = || told.inside.iter().map(|branch| self.reasons(branch)).collect::<Vec<_>>();
+        let kind = match told.keyword {
+            Keyword::Unexpected => Kind::Unexpected(vec![key_at(self.text, told.detail as usize).into_owned()]),
+            Keyword::AnyOf => Kind::NoneOf(inside()),
+            Keyword::OneOf => Kind::NotOneOf(inside()),
+            Keyword::Name => {
+                let kinds = inside().into_iter().flatten().map(|reason| reason.kind);
+                Kind::Name(Box::new(kinds.into_iter().next().unwrap_or(Kind::Nothing)))
+            }
+            _ => self.words.of(told).map_or(Kind::Nothing, |said| said.kind.clone()),
+        };
+        Reason { pointer: self.pointer(told), kind }
+    }
+
+    fn pointer(&self, told: &Told) -> String {
+        let path = &self.steps[told.path.clone()];
+        let mut pointer = String::with_capacity(16 * (path.len() + 1));
+        for step in path {
+            match step.read() {
+                Ok(index) => pointer.extend(["/", &index.to_string()]),
+                Err(offset) => self.push_key(offset, &mut pointer),
+            }
+        }
+        pointer
+    }
+
+    fn push_key(&self, offset: usize, pointer: &mut String) {
         pointer.push('/');
-        match step.read() {
-            Ok(index) => pointer.push_str(&index.to_string()),
-            Err(offset) => pointer.push_str(&escaped(&key_at(text, offset))),
-        }
+        pointer.push_str(&escaped(&key_at(self.text, offset)));
     }
-    pointer
 }
 
 /// The key whose opening quote stands here, without escapes.
 fn key_at(text: &str, offset: usize) -> Cow<'_, str> {
+    if let Some(end) = token::plain_string(text.as_bytes(), offset) {
+        return Cow::Borrowed(&text[offset + 1..end - 1]);
+    }
     let rest = &text[offset + 1..];
     let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
     let mut key = Cow::Borrowed(&rest[..end]);

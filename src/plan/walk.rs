@@ -8,6 +8,7 @@ use super::number::Exact;
 use super::told::Told;
 use crate::decode::json::scan::{Mark, Scanner, Stacks};
 use crate::decode::json::strings::{Key, escaped_char};
+use crate::decode::json::token;
 use crate::decode::json::{Checked, DEPTH_MAX, Malformed};
 use crate::rule::capture::{Captures, Row};
 
@@ -23,8 +24,9 @@ const READ_AGAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// the way to it another.
 const NESTING_MAX: usize = 200;
 
-/// How many elements, and bytes of an unescaped string, room is kept for from one event to the next.
+/// How many elements, steps, and bytes of an unescaped string, room is kept for from one event to the next.
 const ELEMENTS_KEPT_MAX: usize = 4096;
+const STEPS_KEPT_MAX: usize = 4096;
 const UNESCAPED_KEPT_MAX: usize = 64 * 1024;
 
 /// Why a walk ends early.
@@ -59,6 +61,8 @@ pub(super) struct Buffers {
     pub(super) path: Path,
     /// What does not hold.
     pub(super) told: Vec<Told>,
+    /// The ways to where that is.
+    pub(super) steps: Vec<Step>,
 }
 
 /// One step for each open array or object, outermost first.
@@ -119,12 +123,14 @@ pub(super) struct Walker<'e, 's> {
 
 impl<'e, 's> Walker<'e, 's> {
     pub(super) fn new(nodes: &'s [Node], text: &'e str, scratch: &'s mut Scratch, captures: &'s mut Captures) -> Self {
-        let Buffers { unescaped, elements, told, .. } = &mut scratch.buffers;
+        let Buffers { unescaped, elements, told, steps, .. } = &mut scratch.buffers;
         elements.clear();
         elements.shrink_to(ELEMENTS_KEPT_MAX);
         unescaped.clear();
         unescaped.shrink_to(UNESCAPED_KEPT_MAX);
         told.clear();
+        steps.clear();
+        steps.shrink_to(STEPS_KEPT_MAX);
         Self {
             nodes,
             scan: Scanner::new(text, &mut scratch.stacks),
@@ -158,59 +164,69 @@ impl<'e, 's> Walker<'e, 's> {
         if !node.is_plain {
             return self.walk_any(id);
         }
-        let start = self.scan.at;
-        // Most values are strings and numbers.
-        match self.scan.peek() {
-            Some(b'"') => {
-                self.string(node)?;
-                self.keep(node, start, self.escaped, None);
-            }
-            Some(b'-' | b'0'..=b'9') => {
-                self.number(node)?;
-                self.keep(node, start, false, self.integer);
-            }
-            _ => {
-                self.nested_value(node)?;
-                self.keep(node, start, false, None);
-            }
+        if let Some(end) = self.leaf(node, self.scan.at) {
+            self.scan.at = end;
+            return Ok(());
         }
-        Ok(())
+        self.walk_nested(node)
     }
 
     #[inline(never)]
     fn walk_any(&mut self, id: NodeId) -> Result<(), Stop> {
-        if id == ANY {
-            return Ok(self.scan.skip()?);
-        }
         let node = &self.nodes[id];
+        if id == ANY { Ok(self.scan.skip()?) } else { self.walk_nested(node) }
+    }
+
+    fn walk_nested(&mut self, node: &'s Node) -> Result<(), Stop> {
         if node.left_out || self.nesting == NESTING_MAX {
             return Err(Stop::Undecided);
         }
         let (start, first) = (self.scan.at, self.scan.peek());
         self.nesting += 1;
-        self.value_and_also(node)?;
+        if node.is_plain {
+            self.value(node)?
+        } else {
+            self.value_and_also(node)?
+        }
         self.nesting -= 1;
-        let integer = self.integer.filter(|_| matches!(first, Some(b'-' | b'0'..=b'9')));
-        self.keep(node, start, self.escaped, integer);
-        Ok(())
-    }
-
-    #[inline]
-    fn keep(&mut self, node: &'s Node, start: usize, escaped: bool, integer: Option<i64>) {
         if let Some(slot) = node.slot {
-            self.captures.keep(self.row, slot, start..self.scan.at, escaped, integer);
+            let integer = self.integer.filter(|_| matches!(first, Some(b'-' | b'0'..=b'9')));
+            self.captures.keep(self.row, slot, start..self.scan.at, self.escaped, integer);
         }
+        Ok(())
     }
 
-    #[inline(never)]
-    fn nested_value(&mut self, node: &'s Node) -> Result<(), Stop> {
-        if self.nesting == NESTING_MAX {
-            return Err(Stop::Undecided);
+    /// The end of the value at `at`, when it is what most are and passes for certain: a string without escapes, an integer of
+    /// few digits, a literal. Whatever it leaves, `None`, is for [`walk`](Self::walk). It changes nothing but captures, so that
+    /// the loops over members and elements keep their place in a register.
+    #[inline(always)]
+    pub(super) fn leaf(&mut self, node: &'s Node, at: usize) -> Option<usize> {
+        if !node.is_plain {
+            return None;
         }
-        self.nesting += 1;
-        self.value(node)?;
-        self.nesting -= 1;
-        Ok(())
+        let bytes = self.scan.bytes();
+        let (end, integer) = match bytes.get(at)? {
+            b'"' => {
+                let end = token::plain_string(bytes, at)?;
+                let passes = node.takes_any_string || node.takes_string(self.scan.text.get(at + 1..end - 1)?);
+                self.escaped = false;
+                (passes.then_some(end)?, None)
+            }
+            b'-' | b'0'..=b'9' => {
+                let (integer, end) = token::plain_integer(bytes, at)?;
+                self.integer = Some(integer);
+                (node.integers.contains(&integer).then_some(end)?, Some(integer))
+            }
+            first @ (b't' | b'f' | b'n') => {
+                let passes = node.values.is_none() && node.types.has(Types::beginning_with(*first));
+                (token::literal(bytes, at, *first).filter(|_| passes)?, None)
+            }
+            _ => return None,
+        };
+        if let Some(slot) = node.slot {
+            self.captures.keep(self.row, slot, at..end, false, integer);
+        }
+        Some(end)
     }
 
     /// Back to where the mark was made, to read the same value again.
@@ -280,19 +296,9 @@ impl<'e, 's> Walker<'e, 's> {
         self.require(allowed, node, Keyword::Choice)
     }
 
-    #[inline]
     fn number(&mut self, node: &'s Node) -> Result<(), Stop> {
         let start = self.scan.at;
         self.integer = self.scan.number()?;
-        // Most numbers are integers within a range, or any.
-        match self.integer {
-            Some(integer) if node.integers.contains(&integer) => Ok(()),
-            _ => self.any_number(node, start),
-        }
-    }
-
-    #[inline(never)]
-    fn any_number(&mut self, node: &'s Node, start: usize) -> Result<(), Stop> {
         let text = &self.scan.text[start..self.scan.at];
         let number = self.integer.map_or_else(|| Exact::parse(text), |integer| Some(Exact::integer(integer)));
         self.has_numeric_type(node, text, number)?;

@@ -4,13 +4,11 @@
 //! nesting and the duplicate keys, so that the two cannot disagree about what is malformed.
 
 use super::strings::{self, Key, hex_unit, ordinary_bytes};
+use super::token;
 use super::{Checked, DEPTH_MAX, Fault, Malformed};
 
 /// How many keys room is kept for from one text to the next.
 const KEYS_KEPT_MAX: usize = 4096;
-
-/// The most digits of an integer whose value is told.
-pub(crate) const INTEGER_DIGITS_MAX: usize = 18;
 
 /// A number shorter than this, without an exponent, cannot overflow a double.
 const SURELY_FINITE: usize = 300;
@@ -94,6 +92,10 @@ impl<'e, 's> Scanner<'e, 's> {
     pub(crate) fn end(mut self) -> Result<Checked<'e>, Malformed> {
         self.space();
         if self.at < self.bytes.len() { Err(self.here(Fault::TrailingBytes)) } else { Ok(Checked(self.text)) }
+    }
+
+    pub(crate) fn bytes(&self) -> &'e [u8] {
+        self.bytes
     }
 
     /// How many arrays and objects are open.
@@ -204,7 +206,8 @@ impl<'e, 's> Scanner<'e, 's> {
         self.end_of_object()
     }
 
-    fn end_of_object(&mut self) -> Result<bool, Malformed> {
+    /// After a member that no comma follows: the object is left. Never true.
+    pub(crate) fn end_of_object(&mut self) -> Result<bool, Malformed> {
         match self.peek() {
             Some(b'}') => {
                 self.refuse_duplicates(self.stacks.open[self.depth - 1] as usize)?;
@@ -326,7 +329,19 @@ impl<'e, 's> Scanner<'e, 's> {
     }
 
     /// A string, from quote to quote. Says whether it holds an escape.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<bool, Malformed> {
+        match token::plain_string(self.bytes, self.at) {
+            Some(end) => {
+                self.at = end;
+                Ok(false)
+            }
+            None => self.any_string(),
+        }
+    }
+
+    #[inline(never)]
+    fn any_string(&mut self) -> Result<bool, Malformed> {
         let bytes = self.bytes;
         let mut escaped = false;
         self.at += 1;
@@ -381,27 +396,16 @@ impl<'e, 's> Scanner<'e, 's> {
         hex_unit(self.bytes.get(at..at + 4)?)
     }
 
-    /// RFC 8259 section 6: minus, int, frac, exp. Gives the value of an integer written without fraction and exponent, of at
-    /// most [`INTEGER_DIGITS_MAX`] digits.
+    /// RFC 8259 section 6: minus, int, frac, exp. Gives the value of a [plain integer](token::plain_integer).
     #[inline]
     pub(crate) fn number(&mut self) -> Result<Option<i64>, Malformed> {
-        let start = self.at;
-        let negative = self.peek() == Some(b'-');
-        let first = start + usize::from(negative);
-        let (mut end, mut value) = (first, 0_i64);
-        while let Some(digit @ b'0'..=b'9') = self.bytes.get(end) {
-            value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
-            end += 1;
+        match token::plain_integer(self.bytes, self.at) {
+            Some((integer, end)) => {
+                self.at = end;
+                Ok(Some(integer))
+            }
+            None => self.long_number().map(|()| None),
         }
-        self.at = end;
-        let digits = end - first;
-        let more = matches!(self.peek(), Some(b'.' | b'e' | b'E' | b'+' | b'-'));
-        let leading_zero = digits > 1 && self.bytes[first] == b'0';
-        if (1..=INTEGER_DIGITS_MAX).contains(&digits) && !more && !leading_zero {
-            return Ok(Some(if negative { -value } else { value }));
-        }
-        self.at = start;
-        self.long_number().map(|()| None)
     }
 
     /// A number of any form.
@@ -454,32 +458,19 @@ impl<'e, 's> Scanner<'e, 's> {
 
     /// `true`, `false` or `null`, as its first letter says.
     pub(crate) fn literal(&mut self) -> Result<(), Malformed> {
-        let rest = &self.bytes[self.at..];
-        let word: &[u8] = match rest.first() {
-            Some(b't') => b"true",
-            Some(b'f') => b"false",
-            _ => b"null",
-        };
-        if rest.starts_with(word) {
-            self.at += word.len();
-            Ok(())
-        } else if word.starts_with(rest) {
-            Err(Malformed { offset: self.bytes.len(), fault: Fault::Truncated })
-        } else {
-            Err(self.here(Fault::InvalidLiteral))
+        let first = self.peek().unwrap_or_default();
+        if let Some(end) = token::literal(self.bytes, self.at, first) {
+            self.at = end;
+            return Ok(());
         }
+        let is_cut_short = token::word(first).starts_with(&self.bytes[self.at..]);
+        let offset = if is_cut_short { self.bytes.len() } else { self.at };
+        Err(Malformed { offset, fault: if is_cut_short { Fault::Truncated } else { Fault::InvalidLiteral } })
     }
 
     #[inline]
     fn space(&mut self) {
-        // No byte of a value, and none between values, is a space or less.
-        while self.peek().is_some_and(|byte| byte <= b' ') && self.is_space() {
-            self.at += 1;
-        }
-    }
-
-    fn is_space(&self) -> bool {
-        matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r'))
+        self.at = token::space(self.bytes, self.at);
     }
 
     #[inline]

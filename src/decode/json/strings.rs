@@ -58,10 +58,9 @@ pub(crate) fn fingerprint(text: &[u8]) -> u64 {
 }
 
 /// How many bytes of a string are looked at together.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 
 /// How many bytes come before a quote, a backslash, a control character or the end.
-#[inline]
 pub(super) fn ordinary_bytes(bytes: &[u8]) -> usize {
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
@@ -82,7 +81,7 @@ pub(super) fn ordinary_bytes(bytes: &[u8]) -> usize {
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "the compiler does not take a baseline's features for granted")]
 #[inline]
-fn ordinary_bytes_of(block: &[u8; BLOCK]) -> usize {
+pub(super) fn ordinary_bytes_of(block: &[u8; BLOCK]) -> usize {
     // SAFETY: SSE2 is part of x86-64, so every processor this runs on has it. Nothing else is asked for: the bytes are passed
     // by value, so there is no pointer whose bounds could be wrong.
     unsafe { ordinary_bytes_sse2(u128::from_le_bytes(*block)) }
@@ -105,7 +104,7 @@ fn ordinary_bytes_sse2(block: u128) -> usize {
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn ordinary_bytes_of(block: &[u8; BLOCK]) -> usize {
+pub(super) fn ordinary_bytes_of(block: &[u8; BLOCK]) -> usize {
     ordinary_bytes_by_word(block)
 }
 

@@ -74,7 +74,7 @@ impl Reason {
 
 /// A name as a segment of a pointer.
 pub(crate) fn escaped(name: &str) -> Cow<'_, str> {
-    match name.contains(['~', '/']) {
+    match name.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
         true => name.replace('~', "~0").replace('/', "~1").into(),
         false => name.into(),
     }
