@@ -127,7 +127,7 @@ impl Gate {
         );
         std::fs::write(home.path().join("meshgate.yaml"), config).expect("a file");
         let started = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_meshgate"))
+        let child = Command::new(Self::binary())
             .args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--rules"])
             .arg(repository().join("rules"))
             .current_dir(home.path())
@@ -149,7 +149,8 @@ impl Gate {
         Self { process, listen, ready_after, _home: home }
     }
 
+    /// That of this build, or the one MESHGATE_BENCH_GATE names.
     pub fn binary() -> PathBuf {
-        PathBuf::from(env!("CARGO_BIN_EXE_meshgate"))
+        std::env::var_os("MESHGATE_BENCH_GATE").unwrap_or_else(|| env!("CARGO_BIN_EXE_meshgate").into()).into()
     }
 }

@@ -9,7 +9,7 @@ use super::example::Example;
 use super::glob::StreamGlob;
 use super::written::{Owner, Status};
 use crate::decode::json::{self, Checked, Malformed};
-use crate::model::{Dimension, Mode, Severity, Timestamp, Verdict, Violation, ViolationKind};
+use crate::model::{Dimension, Mode, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind};
 use crate::plan::{Outcome, Plan};
 use crate::rule::capture::{Captured, Captures, Reads, Row, Slot};
 use crate::rule::expr::{Bindings, Cost, EvaluationError, Expression, Ground, SlotScope};
@@ -45,6 +45,8 @@ pub struct Contract {
     pub revision: Arc<str>,
     pub status: Status,
     pub owner: Owner,
+    /// What its judgements are stamped with: the names above.
+    pub(crate) stamp: Arc<Stamp>,
     /// As written, made milder by the status: a draft is shadow at most.
     pub mode: Mode,
     /// Path of its file, relative to the rules directory.

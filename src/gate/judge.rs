@@ -120,7 +120,7 @@ pub fn judge_against(contract: &Arc<Contract>, record: &Record, now: Timestamp) 
         Judgement {
             verdict: Verdict::Quarantine,
             violations: vec![violation("malformed", ViolationKind::Malformed, message)],
-            stamp: stamp_of(contract),
+            stamp: Arc::clone(&contract.stamp),
             refuse: false,
         }
     })
@@ -135,7 +135,7 @@ fn by_contract(contract: &Contract, text: &str, record: &Record, now: Timestamp)
         size: record.data.len(),
     };
     let (verdict, violations) = contract.judge(text, &facts, now)?;
-    Ok(Judgement { verdict, violations, stamp: stamp_of(contract), refuse: false })
+    Ok(Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false })
 }
 
 fn refused<'a>(set: &'a ContractSet, record: &Record, well_formed: bool, violation: Violation) -> Judged<'a> {
@@ -157,23 +157,14 @@ fn violation(rule: &str, kind: ViolationKind, message: String) -> Violation {
     }
 }
 
-fn stamp_of(contract: &Contract) -> Stamp {
-    Stamp {
-        domain: Arc::clone(&contract.domain),
-        contract: Arc::clone(&contract.name),
-        version: Some(Arc::clone(&contract.version)),
-        revision: Arc::clone(&contract.revision),
-    }
-}
-
 /// The stamp of an event that no contract took.
-fn stamp(domain: Option<&Arc<Domain>>) -> Stamp {
-    Stamp {
+fn stamp(domain: Option<&Arc<Domain>>) -> Arc<Stamp> {
+    Arc::new(Stamp {
         domain: domain.map_or_else(|| "unknown".into(), |d| Arc::clone(&d.name)),
         contract: "unknown".into(),
         version: None,
         revision: domain.map_or_else(|| "unknown".into(), |d| Arc::clone(&d.revision)),
-    }
+    })
 }
 
 impl Judged<'_> {

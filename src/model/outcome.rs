@@ -46,7 +46,7 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// All of them: those that decided, warnings, and those of shadow rules.
     pub violations: Vec<Violation>,
-    pub stamp: Stamp,
+    pub stamp: Arc<Stamp>,
     /// The producer is to see an error, beyond what its route says (`unknownType: refuse`).
     pub refuse: bool,
 }

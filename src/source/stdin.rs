@@ -306,7 +306,7 @@ mod tests {
         Judgement {
             verdict,
             violations: Vec::new(),
-            stamp: Stamp { domain: "d".into(), contract: "c".into(), version: None, revision: "r".into() },
+            stamp: Stamp { domain: "d".into(), contract: "c".into(), version: None, revision: "r".into() }.into(),
             refuse: false,
         }
     }

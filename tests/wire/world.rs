@@ -70,7 +70,7 @@ fn judgement(verdict: Verdict) -> Judgement {
         version: Some("1.2.0".into()),
         revision: "abc1234".into(),
     };
-    Judgement { verdict, violations, stamp, refuse: false }
+    Judgement { verdict, violations, stamp: stamp.into(), refuse: false }
 }
 
 fn outcome(index: usize, record: &Record) -> Outcome {

@@ -12,7 +12,7 @@ use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule, SCHEMA_RULE};
 use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
-use crate::model::{Mode, Severity, ViolationKind};
+use crate::model::{Mode, Severity, Stamp, ViolationKind};
 use crate::plan::Plan;
 use crate::rule::OnFail;
 use crate::rule::capture::Reads;
@@ -66,11 +66,18 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         Some(path) => shared.data.plan(file, path, written.formats, &payload, reads),
         None => Plan::without_schema(reads),
     };
-    Some(Contract {
+    let stamp = Stamp {
         domain: shared.directory.into(),
-        name: metadata.name,
+        contract: metadata.name,
+        version: Some(Arc::clone(&metadata.version)),
+        revision: Arc::clone(shared.revision),
+    };
+    Some(Contract {
+        domain: Arc::clone(&stamp.domain),
+        name: Arc::clone(&stamp.contract),
         version: metadata.version,
-        revision: shared.revision.clone(),
+        revision: Arc::clone(&stamp.revision),
+        stamp: stamp.into(),
         status: metadata.status,
         owner: metadata.owner.or_else(|| shared.owner.clone()).unwrap_or_else(nobody),
         mode,

@@ -32,7 +32,8 @@ fn judgement() -> Judgement {
             contract: "customer.created".into(),
             version: Some("1.2.0".into()),
             revision: "4f2a9c1".into(),
-        },
+        }
+        .into(),
         refuse: false,
     }
 }

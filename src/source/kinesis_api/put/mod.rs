@@ -246,7 +246,8 @@ mod tests {
                 contract: "c".into(),
                 version: Some("1.0.0".into()),
                 revision: "r1".into(),
-            },
+            }
+            .into(),
             refuse: false,
         }
     }
