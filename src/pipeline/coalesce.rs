@@ -6,9 +6,9 @@
 //! delivery of a third ─────┘   (what waits)       └─▶ call ─┘
 //! ```
 //!
-//! A call costs the same for one record as for fifty. When nothing is under way to a stream, a record goes at once, alone: its
-//! latency does not grow. What arrives while a call is under way waits for it to land, but no longer than [`LINGER`] and no
-//! longer than it takes to fill a call, and goes out together.
+//! A call costs the same for one record as for fifty. While few calls are under way to a stream ([`CALLS_AT_ONCE`]), a record goes
+//! at once, alone: its latency does not grow. What arrives while more are waits for one of them to land, but no longer than
+//! [`LINGER`] and no longer than it takes to fill a call, and goes out together.
 //!
 //! This stands between a request's delivery (`gate::delivery`, which retries, keeps order within the request and gives up at its
 //! deadline) and the sink, and is one attempt a call like the sink itself. What a shared call's failure means for a record, its own
@@ -37,7 +37,9 @@ use crate::model::{Placement, Record, Trouble, Unsettled};
 use crate::port::{BoxFuture, CallLimits, MeshSink};
 use lane::{Group, Lane, Take};
 
-/// How long a record waits at most for others while a call is under way.
+/// Calls under way that nothing waits for. A gate that has as few is not busy.
+const CALLS_AT_ONCE: usize = 2;
+/// How long a record waits at most for others while more calls are under way.
 const LINGER: Duration = Duration::from_millis(1);
 /// Calls under way at once to one stream. Only a far end that takes longer than sixteen lingers for an answer gets this many.
 const CALLS_OPEN_MAX: usize = 16;
@@ -168,7 +170,7 @@ impl Shared {
         let lane = lanes.get_mut(stream)?;
         let take = match open {
             CALLS_OPEN_MAX.. => Take::Later,
-            _ => lane.take(self.sink.call_limits(), landed || open == 0, Instant::now()),
+            _ => lane.take(self.sink.call_limits(), landed || open < CALLS_AT_ONCE, Instant::now()),
         };
         if open == 0 && lane.is_empty() && !matches!(take, Take::Call(_)) {
             lanes.remove(stream);

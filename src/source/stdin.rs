@@ -249,7 +249,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         loop {
             let available = self.reader.fill_buf().await?;
             let at_end = available.is_empty();
-            let newline = available.iter().position(|&byte| byte == b'\n');
+            let newline = memchr::memchr(b'\n', available);
             let part = &available[..newline.unwrap_or(available.len())];
             let len = self.partial.len() + part.len();
             match &mut self.overlong {

@@ -130,6 +130,12 @@ pub fn keywords() -> Vec<Corpus> {
         json!({"$schema": draft("07"), "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": {"type": "null"},
             "dependencies": {"a": ["b"], "b": {"required": ["a"]}}}),
         json!({"unevaluatedProperties": false, "properties": {"a": true, "b": {"type": "string"}}}),
+        // Told in other words than `false` itself.
+        json!({"$schema": draft("07"), "definitions": {"no": false}, "propertyNames": {"$ref": "#/definitions/no"}}),
+        json!({"$schema": draft("07"), "definitions": {"no": false}, "additionalProperties": {"$ref": "#/definitions/no"},
+            "items": [true], "additionalItems": {"$ref": "#/definitions/no"}}),
+        json!({"$schema": draft("07"), "definitions": {"no": false}, "properties": {"b": {"$ref": "#/definitions/no"}},
+            "required": ["a"], "additionalProperties": {"$ref": "#/definitions/no"}, "items": {"$ref": "#/definitions/no"}}),
     ];
     let events = [
         r#"{"a": 2, "b": 1.25}"#,

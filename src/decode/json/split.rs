@@ -67,8 +67,14 @@ fn end_of_string(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
 
 /// The lines of NDJSON with their 1-based numbers, without `\n` or `\r\n`. Blank lines are skipped, but count.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    bytes
-        .split(|&byte| byte == b'\n')
+    let mut rest = Some(bytes);
+    let next = move || {
+        let bytes = rest?;
+        let end = memchr::memchr(b'\n', bytes);
+        rest = end.map(|end| &bytes[end + 1..]);
+        Some(&bytes[..end.unwrap_or(bytes.len())])
+    };
+    std::iter::from_fn(next)
         .enumerate()
         .map(|(i, line)| (i + 1, line.strip_suffix(b"\r").unwrap_or(line)))
         .filter(|(_, line)| !line.iter().copied().all(is_space))

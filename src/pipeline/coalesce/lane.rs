@@ -115,7 +115,7 @@ impl Lane {
         self.records >= limits.entries || self.bytes >= limits.bytes
     }
 
-    /// What is due. `at_once`: nothing is under way, or a call has just landed, so that there is nothing to wait for.
+    /// What is due. `at_once`: few calls are under way, or one has just landed, so that there is nothing to wait for.
     pub fn take(&mut self, limits: CallLimits, at_once: bool, now: Instant) -> Take {
         let Some(first) = self.waiting.front() else { return Take::Later };
         let due = first.since + LINGER;

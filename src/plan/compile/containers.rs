@@ -123,8 +123,12 @@ impl Compiler<'_> {
         Ok(true)
     }
 
+    /// The node is [`NEVER`] only where `false` itself is written: what refers to it is told in other words.
     fn optional(&mut self, schema: Schema<'_>, keyword: &str) -> Option<NodeId> {
-        schema.get(keyword).map(|_| self.at(schema.below(&[keyword])))
+        let written = schema.get(keyword)?;
+        let node = self.at(schema.below(&[keyword]));
+        let refers = node == NEVER && *written != Value::Bool(false);
+        Some(if refers { self.add(Node::same_as(NEVER)) } else { node })
     }
 
     /// An event, or a part of one, whose `key` holds what `inner` describes.
