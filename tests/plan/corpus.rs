@@ -130,6 +130,10 @@ pub fn keywords() -> Vec<Corpus> {
         json!({"$schema": draft("07"), "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": {"type": "null"},
             "dependencies": {"a": ["b"], "b": {"required": ["a"]}}}),
         json!({"unevaluatedProperties": false, "properties": {"a": true, "b": {"type": "string"}}}),
+        // The crate would say that the property is missing.
+        json!({"required": ["c"], "properties": {"a": true}, "additionalProperties": false}),
+        // Which of the two is told of an alternative must not depend on the order.
+        json!({"anyOf": [{"enum": [[[], "a", 1]], "const": 3}]}),
         // Told in other words than `false` itself.
         json!({"$schema": draft("07"), "definitions": {"no": false}, "propertyNames": {"$ref": "#/definitions/no"}}),
         json!({"$schema": draft("07"), "definitions": {"no": false}, "additionalProperties": {"$ref": "#/definitions/no"},

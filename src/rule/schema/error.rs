@@ -6,8 +6,15 @@ use jsonschema::{JsonType, ValidationError};
 use super::reason::{Kind, Reason};
 use super::words::{self, QUOTE_MAX, clip};
 
-pub(super) fn reason(error: &ValidationError<'_>) -> Reason {
-    Reason { pointer: error.instance_path().as_str().to_owned(), kind: kind(error) }
+/// `None` for an error that is none. Where `required` names one property, beside `additionalProperties: false` and `properties`
+/// that do not declare it, the crate (0.60.2) says of that property that it is missing even when it is there, and not allowed.
+pub(super) fn reason(error: &ValidationError<'_>) -> Option<Reason> {
+    if let Error::Required { property } = error.kind()
+        && property.as_str().is_some_and(|name| error.instance().get(name).is_some())
+    {
+        return None;
+    }
+    Some(Reason { pointer: error.instance_path().as_str().to_owned(), kind: kind(error) })
 }
 
 pub(super) fn kind(error: &ValidationError<'_>) -> Kind {
@@ -31,7 +38,7 @@ pub(super) fn kind(error: &ValidationError<'_>) -> Kind {
 }
 
 fn alternatives(context: &[Vec<ValidationError<'static>>]) -> Vec<Vec<Reason>> {
-    context.iter().map(|branch| branch.iter().map(reason).collect()).collect()
+    context.iter().map(|branch| branch.iter().filter_map(reason).collect()).collect()
 }
 
 /// The words of what tells nothing about alternatives.

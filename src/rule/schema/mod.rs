@@ -116,7 +116,7 @@ impl Schema {
         let errors = errors.filter(|error| !pruned.was_cut_at(error.instance_path().as_str()));
         let prefix = payload_pointer.to_string();
         let mut findings = Vec::new();
-        errors.for_each(|error| error::reason(&error).findings(&prefix, &mut findings));
+        errors.filter_map(|error| error::reason(&error)).for_each(|reason| reason.findings(&prefix, &mut findings));
         let mut findings = reason::arranged(findings, limit.max(1));
         if findings.is_empty() {
             // The reason lies where the pruned payload was cut.

@@ -191,11 +191,13 @@ fn common_choice(branches: &[Vec<Reason>]) -> Option<(&str, Vec<&Value>)> {
     let at = first.map(|reason| reason.pointer.as_str()).min()?;
     let mut all = Vec::new();
     for branch in branches {
-        let here = branch.iter().filter(|reason| reason.pointer == at).find_map(|reason| match &reason.kind {
+        let here = branch.iter().filter(|reason| reason.pointer == at).filter_map(|reason| match &reason.kind {
             Kind::Choice(choices) => Some(choices),
             _ => None,
         });
-        all.extend(here?.iter());
+        // `enum` and `const` side by side: which is told must not depend on which was judged first.
+        let said = |choices: &&[Value]| words::one_of(choices.iter());
+        all.extend(here.reduce(|a, b| if said(&&**b) < said(&&**a) { b } else { a })?.iter());
     }
     Some((at, all))
 }
