@@ -242,6 +242,39 @@ fn routes_rename_choose_the_queue_and_may_refuse() {
 }
 
 #[test]
+fn a_quarantined_record_takes_with_it_what_its_route_says() {
+    let batch = || {
+        let good = |number, key| record(order(number), key);
+        vec![good(1, "a"), record(bad_order(2), "b"), good(3, "b"), good(4, "c")]
+    };
+    let why = |outcome: &Outcome| match outcome.judgement.verdict {
+        Verdict::Quarantine if rules_of(outcome).contains(&"isolation") => "isolation",
+        Verdict::Quarantine => "bad",
+        _ => "",
+    };
+    let route =
+        |isolation| format!("routes: [{{source: orders-events, isolation: {isolation}, on_quarantine: refuse}}]");
+    for (isolation, expected) in [
+        ("record", ["", "bad", "", ""]),
+        ("partition_key", ["", "bad", "isolation", ""]),
+        ("batch", ["isolation", "bad", "isolation", "isolation"]),
+    ] {
+        let (gate, far_end, _) = gate(&route(isolation));
+        let outcomes = settle(&gate, STREAM, batch()).unwrap();
+        assert_eq!(outcomes.iter().map(why).collect::<Vec<_>>(), expected, "{isolation}");
+        let quarantined = expected.iter().filter(|rules| !rules.is_empty()).count();
+        assert_eq!(far_end.letters.lock().unwrap().len(), quarantined);
+        assert_eq!(far_end.forwarded.lock().unwrap().len(), 4 - quarantined);
+        // What goes with a refused record is refused like it: whoever sends the batch again sends all of it.
+        let refused = |outcome: &&Outcome| matches!(outcome.settlement, Settlement::Quarantined { refuse: true, .. });
+        assert_eq!(outcomes.iter().filter(refused).count(), quarantined);
+        // Another request is another batch.
+        let next = settle(&gate, STREAM, vec![record(order(5), "b")]).unwrap();
+        assert_eq!(next[0].judgement.verdict, Verdict::Forward);
+    }
+}
+
+#[test]
 fn a_stream_nobody_covers_does_not_exist() {
     let (gate, far_end, _) = gate("");
     let unknown = settle(&gate, "of-nobody", vec![record(order(1), "k")]).unwrap_err();
@@ -302,6 +335,23 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Nothing of what stands or falls together is forwarded in part, and nothing else is held back.
+    #[test]
+    fn isolation_is_of_all_or_nothing(events in proptest::collection::vec((event(), 0..3_u8), 1..20), by_key: bool) {
+        let isolation = if by_key { "partition_key" } else { "batch" };
+        let records = || events.iter().map(|(data, key)| record(data.clone(), &key.to_string())).collect::<Vec<_>>();
+        let alone = settle(&gate("").0, STREAM, records()).unwrap();
+        let route = format!("routes: [{{source: orders-events, isolation: {isolation}}}]");
+        let outcomes = settle(&gate(&route).0, STREAM, records()).unwrap();
+        let is_bad = |outcome: &Outcome| outcome.judgement.verdict == Verdict::Quarantine;
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let together = |other: &usize| !by_key || events[*other].1 == events[index].1;
+            let any_bad = (0..events.len()).filter(together).any(|other| is_bad(&alone[other]));
+            prop_assert_eq!(is_bad(outcome), any_bad);
+            prop_assert_eq!(rules_of(outcome).contains(&"isolation"), any_bad && !is_bad(&alone[index]));
+        }
+    }
 
     /// Invariants 2, 4 and 8 of ARCHITECTURE.md: every record has one fate, the same each time, and its bytes are kept.
     #[test]

@@ -71,7 +71,7 @@ pub struct LsArgs {
     pub format: Option<Format>,
 }
 
-const KINDS: [ViolationKind; 10] = [
+const KINDS: [ViolationKind; 11] = [
     ViolationKind::Malformed,
     ViolationKind::UnknownType,
     ViolationKind::TooLarge,
@@ -82,6 +82,7 @@ const KINDS: [ViolationKind; 10] = [
     ViolationKind::Sequence,
     ViolationKind::Reference,
     ViolationKind::EvaluationError,
+    ViolationKind::Isolation,
 ];
 
 pub fn run(args: DlqArgs) -> ExitCode {

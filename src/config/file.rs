@@ -11,6 +11,7 @@ use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
 use crate::gate::delivery::{Ordering, RetryPolicy};
+use crate::gate::isolate::Isolation;
 use crate::rule::pointer::Pointer;
 use crate::source::listener::Limits;
 
@@ -68,6 +69,8 @@ struct WrittenRoute {
     on_quarantine: OnQuarantine,
     #[serde(default)]
     ordering: Ordering,
+    #[serde(default)]
+    isolation: Isolation,
     type_pointer: Option<String>,
 }
 
@@ -238,6 +241,7 @@ impl WrittenRoute {
             dlq: self.dlq.map(Into::into),
             on_quarantine: self.on_quarantine,
             ordering: self.ordering,
+            isolation: self.isolation,
             type_pointer: self.type_pointer.and_then(|text| Pointer::parse(&text).ok()),
         };
         (self.source, route)
@@ -298,11 +302,12 @@ mod tests {
     #[test]
     fn flags_beat_the_file_which_beats_defaults() {
         let overrides = Overrides { listen: Some(([127, 0, 0, 1], 1).into()), ..Overrides::default() };
-        let text = b"listen: 127.0.0.1:2\nadmin: 127.0.0.1:3\nroutes: [{source: in, mesh: out, ordering: key}]\n";
+        let text = b"listen: 127.0.0.1:2\nadmin: 127.0.0.1:3\nroutes: [{source: in, mesh: out, ordering: key, isolation: batch}]\n";
         let config = config::parse(Some(text), Path::new("meshgate.yaml"), &overrides).unwrap();
         assert_eq!((config.listen.port(), config.admin.port()), (1, 3));
         let route = config.routes.find("in", &Default::default()).unwrap();
         assert_eq!((&*route.mesh, route.ordering, route.on_quarantine), ("out", Ordering::Key, OnQuarantine::Accept));
+        assert_eq!(route.isolation, Isolation::Batch);
         assert!(config.routes.find("out", &Default::default()).is_none());
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::contract::ContractSet;
 use crate::gate::delivery::Ordering;
+use crate::gate::isolate::Isolation;
 use crate::rule::pointer::Pointer;
 
 /// What a producer sees of a quarantined record.
@@ -27,6 +28,7 @@ pub struct Route {
     pub dlq: Option<Arc<str>>,
     pub on_quarantine: OnQuarantine,
     pub ordering: Ordering,
+    pub isolation: Isolation,
     /// Where this stream's events name their type, unless they are CloudEvents.
     pub type_pointer: Option<Pointer>,
 }
@@ -62,6 +64,7 @@ impl Routes {
             dlq: None,
             on_quarantine: OnQuarantine::default(),
             ordering: Ordering::default(),
+            isolation: Isolation::default(),
             type_pointer: None,
         })
     }

@@ -33,7 +33,7 @@ pub const POINTER_BYTES_MAX: usize = 1024;
 pub const SCHEMA_RULE: &str = "schema";
 
 /// Ids of what no rule file names, which no rule may take.
-pub const RESERVED_IDS: [&str; 4] = [SCHEMA_RULE, "malformed", "unknown_type", "too_large"];
+pub const RESERVED_IDS: [&str; 5] = [SCHEMA_RULE, "malformed", "unknown_type", "too_large", "isolation"];
 
 /// One event type's compiled contract.
 #[derive(Debug)]

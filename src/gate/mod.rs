@@ -2,4 +2,5 @@
 
 pub mod delivery;
 pub mod document;
+pub mod isolate;
 pub mod judge;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// never one that the contract marks private.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// The rule's id in its contract; `schema`, `malformed`, `unknown_type`, `too_large` for what no rule file names.
+    /// The rule's id in its contract; `schema`, `malformed`, `unknown_type`, `too_large`, `isolation` for what no rule file names.
     pub rule: Arc<str>,
     pub kind: ViolationKind,
     /// JSON Pointer (RFC 6901) into the whole event; empty for the event as a whole.
@@ -42,6 +42,8 @@ pub enum ViolationKind {
     Reference,
     /// A rule could not be evaluated on this event. It never passes.
     EvaluationError,
+    /// The event may be good, but must not go on without another of its batch that is not.
+    Isolation,
 }
 
 impl ViolationKind {
@@ -57,6 +59,7 @@ impl ViolationKind {
             Self::Sequence => "sequence",
             Self::Reference => "reference",
             Self::EvaluationError => "evaluation_error",
+            Self::Isolation => "isolation",
         }
     }
 }

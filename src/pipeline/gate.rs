@@ -16,6 +16,7 @@ use super::rules::Rules;
 use super::streams::{StreamFacts, Streams};
 use crate::config::{OnQuarantine, Route, Routes};
 use crate::gate::delivery::RetryPolicy;
+use crate::gate::isolate::isolate;
 use crate::gate::judge::{self, Judged, Terms};
 use crate::metrics::Metrics;
 use crate::model::{
@@ -114,7 +115,7 @@ impl Gate {
 
         let now = (self.options.clock)();
         let terms = Terms { record_bytes_max: facts.record_bytes_max, type_pointer: route.type_pointer.as_ref() };
-        let judge_one = |record| self.take_apart(&route, record, judge::judge(&set, record, terms, now), now);
+        let judge_one = |record| judge::judge(&set, record, terms, now);
         let started = Instant::now();
         let mut judged = Vec::with_capacity(records.len());
         let mut parts = records.chunks(JUDGED_AT_ONCE);
@@ -127,6 +128,9 @@ impl Gate {
             in_place(|| parts.for_each(|part| judged.extend(part.iter().map(judge_one))));
         }
         self.observe_judging(started, judged.len());
+        isolate(route.isolation, &records, &mut judged);
+        let judged = records.iter().zip(judged).map(|(record, judged)| self.take_apart(&route, record, judged, now));
+        let judged = judged.collect();
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
         self.complain(&route, &outcomes);
@@ -170,8 +174,7 @@ impl Gate {
         self.options.metrics.observe_judging(mean, events);
     }
 
-    /// Keeps of a judged event what its delivery needs. The event itself, many times its bytes once parsed, goes at once: a
-    /// delivery may wait for half a minute.
+    /// Makes of a judged event what its delivery needs.
     fn take_apart(&self, route: &Route, record: &Record, judged: Judged<'_>, now: Timestamp) -> ToDeliver {
         let letter = (judged.judgement.verdict == Verdict::Quarantine).then(|| {
             let queue = Arc::clone(self.queue_of(route, &judged));
