@@ -23,6 +23,7 @@ const SCHEMA: &str = include_str!("meshgate.schema.json");
 #[serde(default, deny_unknown_fields)]
 pub struct Written {
     rules: PathBuf,
+    rules_watch_seconds: u64,
     data: PathBuf,
     listen: SocketAddr,
     admin: SocketAddr,
@@ -96,6 +97,7 @@ impl Default for Written {
     fn default() -> Self {
         Self {
             rules: "rules".into(),
+            rules_watch_seconds: 5,
             data: "data/meshgate.db".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 4570)),
             admin: SocketAddr::from(([127, 0, 0, 1], 9570)),
@@ -199,6 +201,7 @@ impl Written {
         let seconds = Duration::from_secs;
         Config {
             rules: self.rules,
+            rules_watch: Some(self.rules_watch_seconds).filter(|seconds| *seconds > 0).map(seconds),
             data: self.data,
             listen: self.listen,
             admin: self.admin,

@@ -10,6 +10,7 @@ pub mod rules;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::contract::RuleFiles;
 use crate::contract::diagnostic::Diagnostic;
@@ -22,6 +23,8 @@ pub use routes::{OnQuarantine, Route, Routes};
 #[derive(Debug, Clone)]
 pub struct Config {
     pub rules: PathBuf,
+    /// How often the rule files are looked at for changes; `None`: never.
+    pub rules_watch: Option<Duration>,
     /// The embedded store's file (`backend: local`).
     pub data: PathBuf,
     pub listen: SocketAddr,

@@ -11,6 +11,7 @@ pub mod pipe;
 pub mod rules;
 pub mod serve;
 mod streams;
+pub mod watch;
 
 pub use gate::{Gate, GateOptions};
 

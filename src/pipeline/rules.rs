@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::config::rules::{self, ReadError};
 use crate::contract::diagnostic::Diagnostic;
-use crate::contract::{self, ContractSet, RuleFiles};
+use crate::contract::{self, Compiled, ContractSet, RuleFiles};
 use crate::metrics::Metrics;
 
 /// What became of one load of the rule files.
@@ -19,6 +19,8 @@ pub struct Loaded {
     /// No file has an error, policies among them, which belong to no domain.
     pub is_good: bool,
     pub revision: String,
+    /// A name for what was read.
+    content: String,
 }
 
 /// Holds the set in force. Batches take it once and finish with it, whatever is loaded meanwhile.
@@ -28,6 +30,8 @@ pub struct Rules {
     current: RwLock<Arc<ContractSet>>,
     /// What the last reload left to be said on `/ready`. Held for a moment only: probes ask for it.
     stale: Mutex<Vec<String>>,
+    /// The name of what was read last, whether it compiled or not.
+    content: Mutex<String>,
     /// One reload at a time, for as long as reading and compiling takes.
     reloading: Mutex<()>,
 }
@@ -44,6 +48,7 @@ impl Rules {
             metrics,
             current: RwLock::new(Arc::new(set)),
             stale: Mutex::default(),
+            content: Mutex::new(loaded.content.clone()),
             reloading: Mutex::default(),
         };
         rules.publish(None, &loaded);
@@ -52,6 +57,15 @@ impl Rules {
 
     pub fn current(&self) -> Arc<ContractSet> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What [`content_revision`](rules::content_revision) says of the files that were read last.
+    pub fn content(&self) -> String {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Domains whose newest files do not compile, so that an older version judges.
@@ -79,6 +93,7 @@ impl Rules {
         let set = set.keeping(&loaded.failed, &before);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
         self.lock_stale().clone_from(&loaded.failed);
+        self.content.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&loaded.content);
         self.publish(Some(&before), &loaded);
         let outcome = if loaded.is_good { "applied" } else { "partial" };
         self.metrics.reloads.with_label_values(&[outcome]).inc();
@@ -128,6 +143,8 @@ fn compile(dir: &Path) -> Result<(ContractSet, Loaded), ReadError> {
     let revision = rules::revision(dir);
     let compiled = contract::compile(&files, &revision);
     let is_good = compiled.is_good();
-    let loaded = Loaded { is_good, diagnostics: compiled.diagnostics, files, failed: compiled.failed, revision };
-    Ok((compiled.set, loaded))
+    let content = rules::content_revision(&files);
+    let Compiled { set, diagnostics, failed } = compiled;
+    let loaded = Loaded { is_good, diagnostics, files, failed, revision, content };
+    Ok((set, loaded))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::rules::Rules;
 use super::{Gate, GateOptions};
@@ -142,7 +142,7 @@ pub struct Serving {
     phase: watch::Sender<Phase>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Drained>,
-    reloads: JoinHandle<()>,
+    reloads: JoinSet<()>,
 }
 
 /// How serving ended.
@@ -175,7 +175,11 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let (stop, mut told) = watch::channel(false);
     let told = async move { drop(told.wait_for(|stop| *stop).await) };
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told));
-    let reloads = tokio::spawn(reload_on_hangup(rules));
+    let mut reloads = JoinSet::new();
+    reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
+    if let Some(every) = config.rules_watch {
+        reloads.spawn(super::watch::watch(rules, every));
+    }
     let phase = watch::Sender::new(Phase::Ready);
     Ok(Serving { listen, backend: sinks.backend, phase, stop, task, reloads })
 }
@@ -187,11 +191,11 @@ impl Serving {
     }
 
     /// Takes no more connections, answers the requests in progress, within the configured deadline.
-    pub async fn drain(self) -> Stopped {
+    pub async fn drain(mut self) -> Stopped {
         self.phase.send_replace(Phase::Draining);
         tracing::info!("told to stop; answering the requests in progress");
         let _ = self.stop.send(true);
-        self.reloads.abort();
+        self.reloads.abort_all();
         match self.task.await {
             Ok(Drained { cut: 0 }) => {
                 tracing::info!("drained; stopping");

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::harness::{Gate, GateOptions, Put, binary, copy_tree, free_port, parcels_rules, run, temporary, wait_until};
+use crate::harness::{
+    Gate, GateOptions, Http, Put, binary, copy_tree, free_port, parcels_rules, run, temporary, wait_until,
+};
 
 const CONTRACT: &str = "parcels/parcel.sent.yaml";
 
@@ -31,7 +34,8 @@ fn at_sighup_new_rules_judge_and_broken_ones_leave_the_last_good_in_force() {
     let file = rules.join(CONTRACT);
     let written = std::fs::read_to_string(&file).expect("the contract");
     let rules_dir = rules.clone();
-    let gate = Gate::start(GateOptions { rules, ..GateOptions::default() });
+    let config = Some("rules_watch_seconds: 0\n".to_owned());
+    let gate = Gate::start(GateOptions { rules, config, ..GateOptions::default() });
     assert!(forwards_twenty_kilos(&gate));
     let revision = |gate: &Gate| gate.admin("/contracts").json()["domains"][0]["revision"].to_string();
     let first = revision(&gate);
@@ -75,6 +79,65 @@ fn at_sighup_new_rules_judge_and_broken_ones_leave_the_last_good_in_force() {
     });
     assert!(forwards_twenty_kilos(&gate));
     assert_eq!(gate.metric("meshgate_reloads_total", &[]), 4.0);
+}
+
+#[test]
+fn a_file_that_changes_is_put_in_force_without_asking() {
+    let home = temporary();
+    let rules = copied_rules(home.path());
+    let file = rules.join(CONTRACT);
+    let written = std::fs::read_to_string(&file).expect("the contract");
+    let config = Some("rules_watch_seconds: 1\n".to_owned());
+    let gate = Gate::start(GateOptions { rules, config, ..GateOptions::default() });
+    assert!(forwards_twenty_kilos(&gate));
+    let strict = written.replace("this.weight > 0.0", "this.weight > 0.0 && this.weight < 10.0");
+    // As editors save: a file beside it, renamed.
+    let beside = file.with_extension("yaml~");
+    std::fs::write(&beside, strict).expect("a writable directory");
+    std::fs::rename(&beside, &file).expect("the same directory");
+    wait_until("the stricter rule", Duration::from_secs(20), || (!forwards_twenty_kilos(&gate)).then_some(()));
+    assert_eq!(gate.metric("meshgate_reloads_total", &[]), 1.0);
+}
+
+/// Batches finish with the rules they began with, and what is replaced goes when its last batch does.
+#[test]
+fn a_thousand_reloads_under_load_lose_nothing_and_grow_no_memory() {
+    let home = temporary();
+    let rules = copied_rules(home.path());
+    let file = rules.join(CONTRACT);
+    let written = std::fs::read_to_string(&file).expect("the contract");
+    let config = Some("rules_watch_seconds: 0\n".to_owned());
+    let gate = Gate::start(GateOptions { rules, config, ..GateOptions::default() });
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let after_warm_up = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut kinesis = gate.kinesis();
+            let event = r#"{"type":"parcel.sent","data":{"recipient":"Ada","weight":20}}"#;
+            let batch: Vec<Put> = (0..20).map(|number| Put::new(event, &number.to_string())).collect();
+            while !stop.load(Relaxed) {
+                let results = kinesis.put_records("parcels", &batch).expect("an answer");
+                acknowledged.fetch_add(results.iter().filter(|result| result["ErrorCode"].is_null()).count(), Relaxed);
+            }
+        });
+        let mut admin = Http::connect(gate.admin).expect("the admin port");
+        let mut resident = 0;
+        for number in 0..1_000 {
+            let weight = if number % 2 == 0 { "this.weight > 1.0" } else { "this.weight > 0.0" };
+            std::fs::write(&file, written.replace("this.weight > 0.0", weight)).expect("a writable contract");
+            assert_eq!(admin.send("POST", "/reload", &[], b"").expect("an answer").status, 200);
+            if number == 250 {
+                resident = gate.resident_kib();
+            }
+        }
+        stop.store(true, Relaxed);
+        resident
+    });
+    assert_eq!(gate.metric("meshgate_reloads_total", &[]), 1_000.0);
+    let acknowledged = acknowledged.into_inner();
+    assert!(acknowledged > 1_000, "{acknowledged}");
+    assert_eq!(gate.kinesis().read_all("parcels").len(), acknowledged, "what was acknowledged is on the stream, once");
+    let grown = gate.resident_kib().saturating_sub(after_warm_up);
+    assert!(grown < 16 * 1024, "{grown} KiB more after 750 reloads, from {after_warm_up}");
 }
 
 /// `meshgate run` that must refuse to start; what it said.

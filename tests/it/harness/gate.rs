@@ -92,6 +92,13 @@ impl Gate {
         series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Resident memory of the gate, in KiB (proc(5): VmRSS).
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a known name");
+        line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
+    }
+
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }

@@ -99,6 +99,10 @@ impl Process {
     }
 
     /// Sends a signal by name (`TERM`, `KILL`, `STOP`) to the process and its children.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         signal(name, self.child.id());
     }
