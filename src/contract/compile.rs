@@ -6,6 +6,7 @@ mod domain;
 mod example;
 mod file;
 mod json_span;
+mod policy;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::judged::Contract;
 use super::set::{ContractSet, Domain};
 use super::{RuleFiles, yaml};
 use file::RuleFile;
+use policy::Policies;
 
 /// The files of one directory, by their path inside it.
 type DomainFiles<'f> = BTreeMap<&'f str, &'f [u8]>;
@@ -43,6 +45,14 @@ struct Candidate {
     claims: BTreeMap<Arc<str>, Place>,
 }
 
+impl Candidate {
+    /// Its contracts that are in use: domain, name and tags.
+    fn tagged(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>, Vec<String>)> {
+        let live = self.domain.contracts.values().filter(|contract| contract.is_live());
+        live.map(|contract| (Arc::clone(&contract.domain), Arc::clone(&contract.name), contract.tags.clone()))
+    }
+}
+
 /// Compiles all files. `revision` names their content and stamps every verdict.
 ///
 /// The first part of a file's path is its domain. A directory that holds nothing but policies is no domain.
@@ -59,10 +69,12 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
             None => {}
         }
     }
+    let policy_files = directories.remove(policy::DIRECTORY);
+    let policies = Policies::read(policy_files.as_ref());
     let mut failed = Vec::new();
     let mut candidates = Vec::new();
     for (directory, files) in &directories {
-        let compiled = domain::compile(directory, files, &revision);
+        let compiled = domain::compile(directory, files, &revision, &policies);
         match compiled.candidate {
             Some(candidate) if !compiled.diagnostics.iter().any(Diagnostic::is_error) => candidates.push(candidate),
             _ if compiled.is_domain => failed.push((*directory).to_owned()),
@@ -70,7 +82,13 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
         }
         diagnostics.extend(compiled.diagnostics);
     }
-    let clashing = clashes(&candidates, &mut diagnostics);
+    let mut clashing = clashes(&candidates, &mut diagnostics);
+    let policies = policies.into_diagnostics(&candidates.iter().flat_map(Candidate::tagged).collect::<Vec<_>>());
+    if policies.iter().any(Diagnostic::is_error) {
+        // Nobody can say whom the policy would have selected.
+        clashing = candidates.iter().map(|candidate| Arc::clone(&candidate.domain.name)).collect();
+    }
+    diagnostics.extend(policies);
     failed.extend(clashing.iter().map(ToString::to_string));
     failed.sort();
     diagnostics.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
@@ -112,7 +130,7 @@ fn clashes(candidates: &[Candidate], diagnostics: &mut Vec<Diagnostic>) -> Vec<A
 /// A YAML file at the top: it would belong to no domain. A policy is told as what it is.
 fn misplaced(path: &str, bytes: &[u8]) -> Vec<Diagnostic> {
     match RuleFile::parse(path, "", bytes) {
-        Ok(file) if file.kind() == Some("Policy") => vec![domain::policy(&file)],
+        Ok(file) if file.kind() == Some("Policy") => vec![policy::misplaced(&file)],
         Ok(file) => {
             let message = "a rule file stands in the directory of its domain, not beside it";
             let hint = "move it to DOMAIN/, beside the domain's domain.yaml";

@@ -144,6 +144,8 @@ codes! {
     NothingJudged = "nothing-judged",
     /// Something is declared and never used.
     Unused = "unused",
+    /// Which contracts a policy applies to, or that it fits one of them badly.
+    Policy = "policy",
     /// Part of the format that this version does not judge yet.
     NotSupported = "not-supported",
 }

@@ -45,6 +45,8 @@ pub struct Contract {
     pub revision: Arc<str>,
     pub status: Status,
     pub owner: Owner,
+    /// Labels that policies select by.
+    pub tags: Vec<String>,
     /// What its judgements are stamped with: the names above.
     pub(crate) stamp: Arc<Stamp>,
     /// As written, made milder by the status: a draft is shadow at most.
@@ -97,8 +99,10 @@ pub struct Check {
     pub dimension: Option<Dimension>,
     pub severity: Severity,
     pub on_fail: OnFail,
-    /// As written, made milder by the contract's.
+    /// As written, made milder by the contract's, or by the policy's of a policy's check.
     pub mode: Mode,
+    /// Whether a policy asks for it, and not the contract's own file.
+    pub is_policy: bool,
     pub(super) condition: Condition,
 }
 
@@ -179,7 +183,7 @@ impl Contract {
         record: &RecordFacts<'_>,
         now: Timestamp,
     ) -> Result<(Verdict, Vec<Violation>), Malformed> {
-        if self.mode == Mode::Off {
+        if self.asks_nothing() {
             return json::check(text.as_bytes()).map(|()| (Verdict::Forward, Vec::new()));
         }
         let judged = CAPTURES.with_borrow_mut(|captures| match self.plan.judge(text, captures, VIOLATIONS_MAX) {
@@ -208,7 +212,9 @@ impl Contract {
         }
         let slots = SlotScope::new(captured, *record, now);
         let mut violations = Violations::with_capacity(2 * findings.len());
-        findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
+        if self.mode != Mode::Off {
+            findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
+        }
         let of_schema = violations.all.len();
         for check in self.live_checks() {
             match self.find_on_slots(check, &slots) {
@@ -250,12 +256,12 @@ impl Contract {
 
     /// Judges one event by its tree: what the single pass leaves undecided, in the same words.
     pub fn judge_tree(&self, event: &Value, record: &RecordFacts<'_>, now: Timestamp) -> (Verdict, Vec<Violation>) {
-        if self.mode == Mode::Off {
+        if self.asks_nothing() {
             return (Verdict::Forward, Vec::new());
         }
         let Some(payload) = self.payload.resolve(event) else { return self.without_payload() };
         let mut violations = Violations::default();
-        if let Some(schema) = &self.schema {
+        if let Some(schema) = self.schema.as_ref().filter(|_| self.mode != Mode::Off) {
             let findings = schema.find(payload, &self.payload, VIOLATIONS_MAX);
             findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
         }
@@ -267,6 +273,11 @@ impl Contract {
         violations.decide(self)
     }
 
+    /// Whether it is off, and no policy asks for anything.
+    fn asks_nothing(&self) -> bool {
+        self.mode == Mode::Off && self.live_checks().next().is_none()
+    }
+
     fn live_checks(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.mode != Mode::Off)
     }
@@ -275,6 +286,12 @@ impl Contract {
         let message = format!("the event has no payload at {}", self.payload);
         let mut violations = Violations::default();
         violations.push_schema(self, Finding { pointer: self.payload.to_string(), message });
+        // What a policy asks cannot be answered either, and no contract's own mode makes that milder.
+        let enforced = self.live_checks().any(|check| check.is_policy && check.mode == Mode::Enforce);
+        if enforced && self.mode != Mode::Enforce {
+            violations.all[0].mode = Mode::Enforce;
+            violations.consequences[0].0 = Mode::Enforce;
+        }
         violations.decide(self)
     }
 

@@ -109,6 +109,30 @@ pub(super) struct Metadata {
     pub version: Arc<str>,
     pub status: Status,
     pub owner: Option<Owner>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct PolicyMetadata {
+    pub name: Arc<str>,
+}
+
+/// Which contracts a policy applies to.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Select {
+    #[serde(default)]
+    pub domains: Vec<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// A contract, or a domain's all, that a policy does not apply to.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Exemption {
+    pub domain: String,
+    pub contract: Option<String>,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -23,7 +23,7 @@ use crate::rule::pointer::Pointer;
 use crate::rule::reference::ReferenceList;
 
 /// A contract's reference lists by name; `None` for one that failed, which is told.
-type Lists = BTreeMap<String, Option<Arc<ReferenceList>>>;
+pub(super) type Lists = BTreeMap<String, Option<Arc<ReferenceList>>>;
 
 /// Compiles what can be compiled and notes every fault in `file`. The contract is of use only when none was noted.
 /// `None` when even its names are unknown.
@@ -48,6 +48,11 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let mut checks = fields(file, &lists, mode, &mut ids);
     let shape = schema.as_ref().map(|schema| Shape { payload: &payload, kinds: schema.kinds() });
     checks.extend(rules(file, shape, mode, &mut ids));
+    if let Some(Metadata { name, tags, .. }) = &metadata {
+        let policies = shared.policies.checks(file, shared.directory, name, tags, shape);
+        ids.seen.extend(policies.iter().map(|check| check.id.to_string()));
+        checks.extend(policies);
+    }
     let masks = masks(file, &payload);
     let examples = example::compile(file, &ids.seen);
     let slo_error_ratio = slo(file);
@@ -79,6 +84,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         revision: Arc::clone(&stamp.revision),
         stamp: stamp.into(),
         status: metadata.status,
+        tags: metadata.tags,
         owner: metadata.owner.or_else(|| shared.owner.clone()).unwrap_or_else(nobody),
         mode,
         file: file.path.as_str().into(),
@@ -202,7 +208,7 @@ fn lists(file: &RuleFile<'_>, shared: &Shared<'_>) -> Lists {
 
 /// The ids taken so far.
 #[derive(Default)]
-struct Ids {
+pub(super) struct Ids {
     seen: BTreeSet<String>,
 }
 
@@ -220,7 +226,7 @@ impl Ids {
     }
 }
 
-fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<Check> {
+pub(super) fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<Check> {
     let good_lists = lists.iter().filter_map(|(name, list)| Some((name.clone(), list.clone()?))).collect();
     let mut checks = Vec::new();
     for index in 0..file.length(&key("fields")) {
@@ -246,6 +252,7 @@ fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<
                     severity: spec.severity,
                     on_fail: spec.on_fail.unwrap_or(consequence(spec.severity)),
                     mode: spec.mode.and(mode),
+                    is_policy: false,
                     condition: Condition::Field { check: Box::new(check), kind },
                 });
             }
@@ -264,7 +271,7 @@ fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<
     checks
 }
 
-fn rules(file: &RuleFile<'_>, shape: Option<Shape<'_>>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
+pub(super) fn rules(file: &RuleFile<'_>, shape: Option<Shape<'_>>, mode: Mode, ids: &mut Ids) -> Vec<Check> {
     let mut checks = Vec::new();
     for index in 0..file.length(&key("rules")) {
         let at = key("rules").child(index.to_string());
@@ -289,6 +296,7 @@ fn rules(file: &RuleFile<'_>, shape: Option<Shape<'_>>, mode: Mode, ids: &mut Id
             severity: common.severity,
             on_fail: common.on_fail.unwrap_or(consequence(common.severity)),
             mode: common.mode.and(mode),
+            is_policy: false,
             condition: Condition::Rule(Box::new(Rule {
                 expression,
                 when: expressions.1,

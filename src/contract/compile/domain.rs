@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::data::Data;
 use super::file::RuleFile;
+use super::policy::{self, Policies};
 use super::{Candidate, DomainFiles, contract, is_yaml};
 use crate::contract::Contract;
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
@@ -29,6 +30,7 @@ pub(super) struct CompiledDomain {
 pub(super) struct Shared<'f> {
     pub directory: &'f str,
     pub revision: &'f Arc<str>,
+    pub policies: &'f Policies<'f>,
     pub data: Data<'f>,
     /// `None` when the domain's own file failed, which is told there.
     pub owner: Option<Owner>,
@@ -46,7 +48,12 @@ struct Sorted<'f> {
     has_rule_files: bool,
 }
 
-pub(super) fn compile(directory: &str, files: &DomainFiles<'_>, revision: &Arc<str>) -> CompiledDomain {
+pub(super) fn compile(
+    directory: &str,
+    files: &DomainFiles<'_>,
+    revision: &Arc<str>,
+    policies: &Policies<'_>,
+) -> CompiledDomain {
     let sorted = sort(directory, files);
     let mut diagnostics = sorted.diagnostics;
     if !sorted.has_rule_files {
@@ -70,6 +77,7 @@ pub(super) fn compile(directory: &str, files: &DomainFiles<'_>, revision: &Arc<s
     let shared = Shared {
         directory,
         revision,
+        policies,
         data: Data::read(directory, files, &mut diagnostics),
         owner: written.as_ref().map(|(file, _)| file.metadata.owner.clone()),
         mode: written.as_ref().map(|(file, _)| file.defaults.mode).unwrap_or_default(),
@@ -97,7 +105,7 @@ fn sort<'f>(directory: &str, files: &DomainFiles<'f>) -> Sorted<'f> {
     for (path, bytes) in files.iter().filter(|(path, _)| is_yaml(path) && !path.contains('/')) {
         let is_domain_file = matches!(*path, "domain.yaml" | "domain.yml");
         match RuleFile::parse(path, directory, bytes) {
-            Ok(file) if file.kind() == Some("Policy") => sorted.diagnostics.push(policy(&file)),
+            Ok(file) if file.kind() == Some("Policy") => sorted.diagnostics.push(policy::misplaced(&file)),
             Ok(file) => {
                 sorted.has_rule_files = true;
                 if is_domain_file { sorted.domain.push(file) } else { sorted.contracts.push(file) }
@@ -161,14 +169,6 @@ fn contracts(files: Vec<RuleFile<'_>>, shared: &Shared<'_>, diagnostics: &mut Ve
         diagnostics.extend(file.into_diagnostics());
     }
     (contracts, claims)
-}
-
-/// Policies are part of the format, and of a later version of the gate. Passing over one in silence would forward what
-/// it means to stop.
-pub(super) fn policy(file: &RuleFile<'_>) -> Diagnostic {
-    let message = "policies are not supported yet: this file would have no effect";
-    let hint = "write its rules into the contracts they are meant for, and take the file away";
-    file.at(&key("kind"), Code::NotSupported, message).with_hint(hint.to_owned())
 }
 
 fn key(name: &str) -> Pointer {
