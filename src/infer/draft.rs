@@ -166,7 +166,7 @@ fn is_text_key(field: &Field<'_>) -> bool {
 }
 
 fn ranged(field: &Field<'_>) -> Option<Suggestion> {
-    let range = field.node.range().filter(|_| field.privacy.is_open())?;
+    let range = field.range()?;
     let kind = field.node.only_type()?;
     let literal = |text: &str| match kind {
         Kind::Integer => text.parse::<i64>().ok().map(|_| text.to_owned()),

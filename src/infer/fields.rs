@@ -1,10 +1,14 @@
 //! The paths of a payload, one after the other, and what may be told of each.
 
-use super::node::{KEYS_MAX, Kind, Node};
+use super::node::{KEYS_MAX, Kind, Node, Range};
 use super::private::{self, EMAIL, LOOKS, Suspicion};
 use super::text::EVIDENCE_MIN;
 use super::thousands;
 use crate::rule::pointer::Pointer;
+
+/// The longest integer part, in bytes, of a number that is taken for an amount: milliseconds since 1970 have 13 digits, and
+/// numbers with more are mostly ids.
+const AMOUNT_BYTES_MAX: usize = 14;
 
 /// Whether what stands at a path may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +170,7 @@ impl Field<'_> {
         if let Some(pattern) = texts.and_then(|texts| texts.pattern(node.distinct.count())) {
             return Some(pattern);
         }
-        match (texts.map(|texts| texts.lengths), node.range(), &node.members) {
+        match (texts.map(|texts| texts.lengths), self.range(), &node.members) {
             (Some((1, 1)), _, _) => Some("1 character".to_owned()),
             (Some((least, most)), _, _) if least == most => Some(format!("{least} characters")),
             (Some((least, most)), _, _) => Some(format!("{least} to {most} characters")),
@@ -175,6 +179,13 @@ impl Field<'_> {
             (None, None, members) if members.of_map().is_some() => Some("keys are values".to_owned()),
             (None, None, _) => None,
         }
+    }
+
+    /// The range of its numbers, where they are amounts and nothing private: the ends of the range of ids are ids.
+    pub fn range(&self) -> Option<&Range> {
+        let is_amount = |text: &str| text.bytes().take_while(|byte| *byte != b'.').count() <= AMOUNT_BYTES_MAX;
+        let range = self.node.range().filter(|_| self.privacy.is_open() && !self.is_called_id())?;
+        (is_amount(range.least()) && is_amount(range.most())).then_some(range)
     }
 
     /// Whether a text or a number, if one at all, identifies the event: it is in each, and nothing that is different by
@@ -276,6 +287,17 @@ mod tests {
         let ids: Vec<Value> = (0..50_u64).map(|n| json!({"ref": 4_000_000_000_000_000 + n * 7})).collect();
         assert!(told(&ids)[1].ends_with("events"));
         assert!(told(&[json!({"ref": 4_111_111_111_111_111_u64})])[1].ends_with("payment-card numbers"));
+    }
+
+    #[test]
+    fn ranges_of_ids_are_not_told() {
+        let values: Vec<Value> = [1, 2]
+            .map(|n| json!({"id": n, "ref": 100_000_000_000_000_i64 * n, "qty": n, "age": -n, "salary": n}))
+            .into();
+        let (mut node, mut room) = (Node::default(), Room::new());
+        values.iter().for_each(|value| node.observe(value, 0, &mut room));
+        let shapes: Vec<_> = fields(&node).iter().map(Field::shape).collect();
+        assert_eq!(shapes, [None, None, None, Some("1 to 2".to_owned()), Some("-2 to -1".to_owned()), None]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn comment(field: &Field<'_>) -> String {
         } else if node.count > 1 && node.distinct.is_exact() && node.distinct.count() == 1 {
             add("always the same");
         }
-        if let Some(range) = node.range() {
+        if let Some(range) = field.range() {
             add(&format!("from {} to {}", range.least(), range.most()));
         }
     }

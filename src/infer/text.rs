@@ -21,6 +21,8 @@ const VARIETY_MIN: usize = 3;
 /// The longest string, in bytes, and the most parts of it, that a shape is sought in.
 const SHAPE_BYTES_MAX: usize = 64;
 const SHAPE_RUNS_MAX: usize = 12;
+/// The shortest text of letters up to f that is taken for a hexadecimal number, in characters: `added` is a word.
+const HEX_LENGTH_MIN: usize = 8;
 /// The longest fixed length that is taken for more than chance, in characters.
 const LENGTH_MAX: usize = 128;
 
@@ -56,6 +58,8 @@ pub(super) struct Texts {
     few: Option<BTreeSet<Box<str>>>,
     shape: Option<Shape>,
     pub has_spaces: bool,
+    /// All are small hexadecimal digits: hashes, and ids of traces.
+    is_hex: bool,
 }
 
 impl Texts {
@@ -67,6 +71,7 @@ impl Texts {
             few: Some(BTreeSet::new()),
             shape: None,
             has_spaces: false,
+            is_hex: true,
         }
     }
 
@@ -74,6 +79,7 @@ impl Texts {
         let length = text.chars().count();
         self.lengths = (self.lengths.0.min(length), self.lengths.1.max(length));
         self.has_spaces |= text.contains(char::is_whitespace);
+        self.is_hex = self.is_hex && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         for (index, holds) in self.formats.iter_mut().enumerate() {
             *holds = *holds && formats.holds(index, text);
         }
@@ -108,7 +114,9 @@ impl Texts {
     /// there are.
     pub fn pattern(&self, distinct: usize) -> Option<String> {
         let is_sure = self.count >= EVIDENCE_MIN && distinct >= VARIETY_MIN && self.format().is_none();
-        self.shape.as_ref().filter(|_| is_sure)?.pattern()
+        let of_shape = self.shape.as_ref().filter(|_| is_sure).and_then(Shape::pattern);
+        let length = self.fixed_length(distinct).filter(|length| self.is_hex && *length >= HEX_LENGTH_MIN);
+        of_shape.or_else(|| length.map(|length| format!("^[0-9a-f]{{{length}}}$")))
     }
 
     /// Whether all are made of digits alone.
@@ -265,6 +273,8 @@ mod tests {
         ] {
             assert_eq!(pattern(&values).as_deref(), expected, "{values:?}");
         }
+        let hex = ["00000000", "deadbeef", "0123abcd"];
+        assert_eq!(pattern(&hex).as_deref(), Some("^[0-9a-f]{8}$"));
         assert_eq!(texts(["O-1", "O-2", "O-3"]).pattern(3), None, "three values are no evidence");
     }
 
