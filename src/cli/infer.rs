@@ -81,13 +81,9 @@ pub fn run(args: InferArgs) -> ExitCode {
 
 fn infer(args: &InferArgs) -> Result<u8, String> {
     let domain = args.out.as_deref().map(domain_name).transpose()?;
-    let (sample, left_out) = read(args)?;
     let untyped = args.file.file_stem().and_then(OsStr::to_str).filter(|stem| *stem != "-").unwrap_or(UNTYPED);
     let names = Names { domain: domain.as_deref(), untyped, stream: args.stream.as_deref() };
-    let draft = sample.draft(names).map_err(|undrafted| {
-        left_out.tell();
-        refusal(&args.file, &undrafted)
-    })?;
+    let (draft, left_out) = draft(args, names)?;
     let written = match (&args.out, &domain) {
         (Some(out), Some(domain)) => write(&draft, out, domain, args.force)?,
         _ => Vec::new(),
@@ -100,6 +96,31 @@ fn infer(args: &InferArgs) -> Result<u8, String> {
     match printed.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print the draft: {error}")),
         _ => Ok(if left_out.count > 0 { FINDINGS } else { GOOD }),
+    }
+}
+
+/// Reads a file twice where its types were too many to look at all: the second time only at the most frequent.
+fn draft(args: &InferArgs, names: Names<'_>) -> Result<(Draft, LeftOut), String> {
+    let (sample, mut left_out) = read(args, args.event_type.as_deref())?;
+    let mut drafted = sample.draft(names);
+    drop(sample);
+    let most_frequent = match &drafted {
+        Err(Undrafted::NotLookedAt(seen)) => seen.first().and_then(|seen| seen.event_type.clone()),
+        Ok(draft) if !draft.bounds.is_empty() && !draft.others.is_empty() => draft.event_type.clone(),
+        _ => None,
+    };
+    // A pipe is gone once it is read.
+    let is_there = args.file.as_os_str() != "-" && args.file.is_file();
+    if most_frequent.is_some() && args.event_type.is_none() && is_there {
+        let (sample, again) = read(args, most_frequent.as_deref())?;
+        (drafted, left_out) = (sample.draft(names), again);
+    }
+    match drafted {
+        Ok(draft) => Ok((draft, left_out)),
+        Err(undrafted) => {
+            left_out.tell();
+            Err(refusal(&args.file, &undrafted))
+        }
     }
 }
 
@@ -153,7 +174,7 @@ impl LeftOut {
     }
 }
 
-fn read(args: &InferArgs) -> Result<(Sample, LeftOut), String> {
+fn read(args: &InferArgs, event_type: Option<&str>) -> Result<(Sample, LeftOut), String> {
     let cannot_read = |error: io::Error| format!("cannot read {}: {error}", args.file.display());
     let (input, length): (Box<dyn Read>, _) = if args.file.as_os_str() == "-" {
         (Box::new(io::stdin().lock()), None)
@@ -164,7 +185,7 @@ fn read(args: &InferArgs) -> Result<(Sample, LeftOut), String> {
     };
     let bar = progress("reading", length);
     let mut input = bar.wrap_read(input);
-    let settings = Settings { event_type: args.event_type.clone(), type_pointer: args.type_pointer.clone() };
+    let settings = Settings { event_type: event_type.map(str::to_owned), type_pointer: args.type_pointer.clone() };
     let (mut sample, mut left_out, mut splitter) = (Sample::new(settings), LeftOut::default(), Splitter::default());
     let mut take = |piece: Piece<'_>| {
         let place = format!("{} {}", if piece.is_line { "line" } else { "element" }, thousands(piece.number));

@@ -1,5 +1,7 @@
 //! The paths of a payload, one after the other, and what may be told of each.
 
+use std::collections::BTreeSet;
+
 use super::node::{KEYS_MAX, Kind, Node, Range};
 use super::private::{self, EMAIL, LOOKS, Suspicion};
 use super::text::EVIDENCE_MIN;
@@ -164,13 +166,14 @@ impl Field<'_> {
         if !self.privacy.is_open() {
             return None;
         }
-        if let Some(few) = texts.and_then(|texts| texts.enumeration()) {
+        if let Some(few) = self.enumeration() {
             return Some(format!("one of {}", few.len()));
         }
         if let Some(pattern) = texts.and_then(|texts| texts.pattern(node.distinct.count())) {
             return Some(pattern);
         }
         match (texts.map(|texts| texts.lengths), self.range(), &node.members) {
+            (Some((0, 0)), _, _) => Some("empty".to_owned()),
             (Some((1, 1)), _, _) => Some("1 character".to_owned()),
             (Some((least, most)), _, _) if least == most => Some(format!("{least} characters")),
             (Some((least, most)), _, _) => Some(format!("{least} to {most} characters")),
@@ -179,6 +182,14 @@ impl Field<'_> {
             (None, None, members) if members.of_map().is_some() => Some("keys are values".to_owned()),
             (None, None, _) => None,
         }
+    }
+
+    /// All its strings, where they are few, come often, are nothing private and no ids, and stand for all its values.
+    pub fn enumeration(&self) -> Option<&BTreeSet<Box<str>>> {
+        let is_of_texts = self.node.only_type() == Some(Kind::String);
+        let texts =
+            self.node.texts.as_deref().filter(|_| is_of_texts && self.privacy.is_open() && !self.is_called_id())?;
+        texts.enumeration()
     }
 
     /// The range of its numbers, where they are amounts and nothing private: the ends of the range of ids are ids.

@@ -175,6 +175,7 @@ const NAMES: &[(&[&str], Suspicion)] = &[
     (&["lastname"], PERSON),
     (&["surname"], PERSON),
     (&["username"], PERSON),
+    (&["login"], PERSON),
     (&["recipient"], PERSON),
     (&["street"], PLACE),
     (&["address"], PLACE),

@@ -37,7 +37,7 @@ fn describe<'f>(node: &Node, seen: &mut impl Iterator<Item = &'f Field<'f>>) -> 
             schema.insert("type".to_owned(), json!(types));
         }
     }
-    schema.extend(of_texts(node, field.privacy));
+    schema.extend(of_texts(field));
     let objects = node.of_kind(Kind::Object);
     let required: Vec<&str> =
         node.members.named(objects).filter(|(_, node)| node.count == objects).map(|(key, _)| key).collect();
@@ -61,19 +61,18 @@ fn describe<'f>(node: &Node, seen: &mut impl Iterator<Item = &'f Field<'f>>) -> 
 }
 
 /// What holds for all its strings. Of private ones only their format: the rest would tell what they are.
-fn of_texts(node: &Node, privacy: Privacy) -> Map<String, Value> {
-    let mut keywords = Map::new();
+fn of_texts(field: &Field<'_>) -> Map<String, Value> {
+    let (node, mut keywords) = (field.node, Map::new());
     let Some(texts) = node.texts.as_deref() else { return keywords };
     if let Some(format) = texts.format() {
         keywords.insert("format".to_owned(), json!(format));
     }
-    if !privacy.is_open() {
+    if !field.privacy.is_open() {
         return keywords;
     }
     let distinct = node.distinct.count();
-    // An enumeration is of all values, not of strings only.
-    let few = texts.enumeration().filter(|_| node.only_type() == Some(Kind::String));
-    if let Some(few) = few {
+    if let Some(few) = field.enumeration() {
+        // An enumeration is of all values, not of strings only.
         let null = (node.of_kind(Kind::Null) > 0).then_some(Value::Null);
         let values: Vec<Value> = few.iter().map(|text| Value::from(&**text)).chain(null).collect();
         keywords.insert("enum".to_owned(), Value::Array(values));
@@ -102,8 +101,7 @@ fn comment(field: &Field<'_>) -> String {
         Privacy::Inside => return comment,
     }
     if field.privacy.is_open() {
-        let texts = node.texts.as_deref();
-        if let Some(few) = texts.and_then(|texts| texts.enumeration()) {
+        if let Some(few) = field.enumeration() {
             add(&format!("{} values", few.len()));
         } else if node.count > 1 && node.distinct.is_exact() && node.distinct.count() == 1 {
             add("always the same");

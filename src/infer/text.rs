@@ -89,7 +89,7 @@ impl Texts {
             (_, None) => None,
         };
         self.count += 1;
-        let few = self.few.take().filter(|_| text.len() <= ENUM_BYTES_MAX && !holds_number(text));
+        let few = self.few.take().filter(|_| is_choice(text));
         self.few = few.and_then(|mut few| {
             if !few.contains(text) {
                 few.insert(text.into());
@@ -132,9 +132,11 @@ impl Texts {
     }
 }
 
-/// Three digits in a row: of a text that names one thing among many, not a kind of thing.
-fn holds_number(text: &str) -> bool {
-    text.as_bytes().windows(3).any(|three| three.iter().all(u8::is_ascii_digit))
+/// Whether a text may be one of a few that are chosen from. Three digits in a row name one thing among many; more than three
+/// words are a sentence; and an address leads to one thing.
+fn is_choice(text: &str) -> bool {
+    let holds_number = text.as_bytes().windows(3).any(|three| three.iter().all(u8::is_ascii_digit));
+    text.len() <= ENUM_BYTES_MAX && !holds_number && text.split_whitespace().count() <= 3 && !text.contains("://")
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,6 +304,9 @@ mod tests {
         assert_eq!(few(&["web"], 50), None);
         assert_eq!(few(&["A4", "A5"], 50).as_deref(), Some("A4 A5"));
         assert_eq!(few(&["C-1001", "C-1002"], 50), None);
+        assert_eq!(few(&["in progress", "done"], 50).as_deref(), Some("done in progress"));
+        assert_eq!(few(&["the door is shut", "done"], 50), None);
+        assert_eq!(few(&["http://a{/b}", "http://c{/b}"], 50), None);
         assert_eq!(few(&["2026-11-22", "2026-11-23"], 50), None);
         let many: Vec<String> = (0..=ENUM_MAX).map(|n| n.to_string()).collect();
         assert!(texts(many.iter().map(String::as_str).cycle().take(1_000)).enumeration().is_none());

@@ -103,6 +103,16 @@ fn an_array_on_stdin_is_drafted_to_stdout_as_json() {
 }
 
 #[test]
+fn the_most_frequent_of_many_types_is_drafted_wherever_it_comes() {
+    let home = temporary();
+    let rare: String = (0..30).map(|n| format!("{{\"type\":\"rare.{n}\"}}\n")).collect();
+    std::fs::write(home.path().join("events.ndjson"), rare + &sample()).expect("a file");
+    let (code, out, err) = meshgate(&["infer", "events.ndjson"], home.path());
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("name: order.placed") && err.contains("and 11 more") && !err.contains("bound:"), "{err}");
+}
+
+#[test]
 fn what_is_no_event_is_left_out_and_told_without_its_content() {
     let home = temporary();
     let broken = format!("{}{{\"secret\":1,\"secret\":2}}\n{{\n", sample());
