@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plan", &["model", "decode", "rule"]),
     ("contract", &["model", "decode", "rule", "plan"]),
     ("gate", &["model", "decode", "rule", "plan", "contract"]),
+    ("infer", &["model", "decode", "rule", "plan", "contract"]),
     ("port", &["model"]),
     ("metrics", &["model"]),
     ("source", &["model", "decode", "port", "metrics"]),
@@ -25,13 +26,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &[
             "model", "decode", "rule", "contract", "gate", "port", "metrics", "source", "sink", "config", "pipeline",
-            "admin",
+            "admin", "infer",
         ],
     ),
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate"];
+const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "infer"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

@@ -133,7 +133,7 @@ fn back_test(args: &JudgeArgs, target: &Target<'_>) -> Result<Summary, String> {
         let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
         (Box::new(file), length)
     };
-    let bar = progress(length);
+    let bar = progress("judging", length);
     let mut input = BufReader::with_capacity(256 * 1024, bar.wrap_read(input));
     let mut verdicts = match &args.verdicts {
         Some(path) => {
@@ -184,14 +184,16 @@ fn record(event: &[u8], stream: &Arc<str>, line: u64, now: Timestamp) -> Record 
     Record { position: Position::Line(line), ..Record::new(Bytes::copy_from_slice(event), Arc::clone(stream), now) }
 }
 
-fn progress(length: Option<u64>) -> ProgressBar {
+/// A bar on stderr, where that is a terminal, for reading `length` bytes; `None` where that is not known.
+pub(super) fn progress(doing: &str, length: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
     let template = if length.is_some() {
-        "judging {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} eta {eta}"
+        "{wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} eta {eta}"
     } else {
-        "judging {spinner} {bytes} {binary_bytes_per_sec}"
+        "{spinner} {bytes} {binary_bytes_per_sec}"
     };
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let template = format!("{doing} {template}");
+    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
 

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod demo;
 pub mod dlq;
+pub mod infer;
 pub mod judge;
 pub mod output;
 mod rules;
@@ -39,6 +40,7 @@ const EXAMPLES: &str = "\
 Examples:
   meshgate demo                          see the whole job, with nothing to set up
   meshgate run                           gate ./rules on 127.0.0.1:4570, store in ./data/meshgate.db
+  meshgate infer events.ndjson --out rules/orders
   meshgate check rules && meshgate test rules
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
   meshgate dlq ls                        what was refused, why, and whose it is
@@ -51,6 +53,7 @@ enum Command {
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Judge(judge::JudgeArgs),
+    Infer(infer::InferArgs),
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
     Demo(demo::DemoArgs),
@@ -63,6 +66,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Test(args) => test::run(&args),
             Command::Judge(args) => judge::run(args),
+            Command::Infer(args) => infer::run(args),
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Demo(args) => demo::run(args),

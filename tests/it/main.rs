@@ -14,6 +14,7 @@ mod drain;
 mod github;
 mod harness;
 mod http;
+mod infer;
 mod pipe;
 mod readme;
 mod rules;
