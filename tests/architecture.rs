@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plan", &["model", "decode", "rule"]),
     ("contract", &["model", "decode", "rule", "plan"]),
     ("gate", &["model", "decode", "rule", "plan", "contract"]),
+    ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
     ("port", &["model"]),
     ("metrics", &["model"]),
     ("source", &["model", "decode", "port", "metrics"]),
@@ -24,14 +25,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "decode", "rule", "contract", "gate", "port", "metrics", "source", "sink", "config", "pipeline",
-            "admin",
+            "model", "decode", "rule", "contract", "gate", "diff", "port", "metrics", "source", "sink", "config",
+            "pipeline", "admin",
         ],
     ),
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate"];
+const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "diff"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

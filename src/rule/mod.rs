@@ -19,7 +19,7 @@ pub mod expr;
 pub mod field;
 pub mod kinds;
 pub mod mask;
-mod number;
+pub(crate) mod number;
 pub mod number_types;
 pub mod pointer;
 pub mod reference;
