@@ -78,10 +78,11 @@ pub fn read(dir: &Path, revision: &str) -> Result<Past, HistoryError> {
     };
     // The tree of the directory itself, so that paths are those inside it wherever git is called.
     let tree = format!("{commit}:{}", prefix.trim_end_matches('/'));
-    let tree = match git(dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &tree], None, LISTING_BYTES_MAX)? {
-        Answer::Good(text) => line(&text)?,
-        Answer::Bad(_) => return Ok(Past { commit: short, files: RuleFiles::new() }),
-    };
+    let tree =
+        match git(dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &tree], None, LISTING_BYTES_MAX)? {
+            Answer::Good(text) => line(&text)?,
+            Answer::Bad(_) => return Ok(Past { commit: short, files: RuleFiles::new() }),
+        };
     let listing = match git(dir, &["ls-tree", "-r", "-z", "-l", "--full-tree", &tree], None, LISTING_BYTES_MAX)? {
         Answer::Good(listing) => listing,
         Answer::Bad(told) => return Err(HistoryError::Failed(told)),
@@ -101,7 +102,8 @@ fn blobs(listing: &[u8]) -> Result<BTreeMap<String, String>, HistoryError> {
         let odd = || HistoryError::Unreadable("a line of ls-tree is of another form".to_owned());
         let (about, path) = entry.split_once('\t').ok_or_else(odd)?;
         let mut about = about.split_ascii_whitespace();
-        let (Some(mode), Some(kind), Some(object), Some(size)) = (about.next(), about.next(), about.next(), about.next())
+        let (Some(mode), Some(kind), Some(object), Some(size)) =
+            (about.next(), about.next(), about.next(), about.next())
         else {
             return Err(odd());
         };
@@ -155,7 +157,8 @@ fn contents(dir: &Path, blobs: BTreeMap<String, String>) -> Result<RuleFiles, Hi
     let mut rest = answer.as_slice();
     let mut files = RuleFiles::new();
     for (path, object) in blobs {
-        let lacking = || HistoryError::Unreadable(format!("{path} is not in the repository; a partial clone lacks files"));
+        let lacking =
+            || HistoryError::Unreadable(format!("{path} is not in the repository; a partial clone lacks files"));
         let end = rest.iter().position(|byte| *byte == b'\n').ok_or_else(lacking)?;
         let head = String::from_utf8_lossy(&rest[..end]).into_owned();
         // <object> SP blob SP <size>
@@ -260,8 +263,11 @@ mod tests {
         let object = "0123456789012345678901234567890123456789";
         let line = |mode: &str, size: &str, path: &str| format!("{mode} blob {object} {size:>7}\t{path}\0");
         let names = |listing: String| blobs(listing.as_bytes()).map(|blobs| blobs.into_keys().collect::<Vec<_>>());
-        let good = line("100644", "5", "a/x.yaml") + &line("100755", "5", "a/s/ü.json") + &line("100644", "5", "a/README.md")
-            + &line("100644", "5", "a/.hidden/x.yaml") + &format!("160000 commit {object}       -\tsub.yaml\0");
+        let good = line("100644", "5", "a/x.yaml")
+            + &line("100755", "5", "a/s/ü.json")
+            + &line("100644", "5", "a/README.md")
+            + &line("100644", "5", "a/.hidden/x.yaml")
+            + &format!("160000 commit {object}       -\tsub.yaml\0");
         assert_eq!(names(good).unwrap(), ["a/s/ü.json", "a/x.yaml"]);
         assert!(matches!(names(line("120000", "5", "a/x.yaml")), Err(HistoryError::NoFile { .. })));
         assert!(matches!(names(line("120000", "5", "a")), Err(HistoryError::NoFile { .. })));

@@ -140,9 +140,12 @@ pub fn compare(old: (&RuleFiles, &ContractSet), new: (&RuleFiles, &ContractSet),
             domain.into_iter().flat_map(|domain| domain.contracts.keys().map(|name| (*name).to_owned())).collect()
         };
         for contract in contracts(was).union(&contracts(is)) {
-            let of = |domain: Option<&'_ WrittenDomain<'_>>| domain.is_some_and(|d| d.contracts.contains_key(&**contract));
+            let of =
+                |domain: Option<&'_ WrittenDomain<'_>>| domain.is_some_and(|d| d.contracts.contains_key(&**contract));
             let change = match (was.filter(|_| of(was)), is.filter(|_| of(is))) {
-                (Some(was), Some(is)) => changed((was, &was.contracts[&**contract]), (is, &is.contracts[&**contract]), allow),
+                (Some(was), Some(is)) => {
+                    changed((was, &was.contracts[&**contract]), (is, &is.contracts[&**contract]), allow)
+                }
                 (Some(was), None) => removed(&was.contracts[&**contract], allow),
                 (None, Some(is)) => added(&is.contracts[&**contract]),
                 (None, None) => continue,
@@ -242,7 +245,7 @@ fn changed(
         let message = match advice.asks {
             Bump::None => format!("the version went back from {} to {}", advice.was, advice.is),
             asks => format!(
-                "the version is {}; what changed is {}, so write {} or higher",
+                "the version is {}; what changed asks for a {} one, so write {} or higher",
                 advice.is,
                 asks.as_str(),
                 advice.at_least
@@ -287,8 +290,7 @@ fn beyond_the_schema(change: &mut ContractChange, old: &Contract, new: &Contract
     }
     let stream = |contract: &Contract| contract.stream.as_ref().map(|glob| glob.as_str().to_owned());
     let event_type = |contract: &Contract| contract.event_type.as_deref().map(str::to_owned);
-    for (key, was, is) in
-        [("match.stream", stream(old), stream(new)), ("match.type", event_type(old), event_type(new))]
+    for (key, was, is) in [("match.stream", stream(old), stream(new)), ("match.type", event_type(old), event_type(new))]
     {
         if was == is {
             continue;
@@ -315,7 +317,8 @@ fn beyond_the_schema(change: &mut ContractChange, old: &Contract, new: &Contract
 }
 
 fn obstacle(file: &str, keyword: &str, was: &str, is: &str) -> Obstacle {
-    let (was, is) = (if was.is_empty() { "the whole event" } else { was }, if is.is_empty() { "the whole event" } else { is });
+    let (was, is) =
+        (if was.is_empty() { "the whole event" } else { was }, if is.is_empty() { "the whole event" } else { is });
     Obstacle {
         at: String::new(),
         keyword: keyword.to_owned(),
@@ -346,7 +349,12 @@ fn settings(old: &WrittenContract<'_>, new: &WrittenContract<'_>) -> Vec<Setting
     for (key, part) in [("match", "stream"), ("match", "type"), ("payload", "pointer"), ("payload", "schema")] {
         tell(&format!("{key}.{part}"), both(&|c| c.part(key)[part].clone()), Bump::Patch, true);
     }
-    tell("payload.formats", both(&|c| json!(c.part("payload")["formats"].as_bool().unwrap_or(true))), Bump::Patch, true);
+    tell(
+        "payload.formats",
+        both(&|c| json!(c.part("payload")["formats"].as_bool().unwrap_or(true))),
+        Bump::Patch,
+        true,
+    );
     for part in ["owner", "description", "tags"] {
         tell(&format!("metadata.{part}"), both(&|c| c.part("metadata")[part].clone()), Bump::Patch, false);
     }

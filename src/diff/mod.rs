@@ -20,3 +20,6 @@ mod written;
 pub use change::{Allow, Change, ContractChange, DomainChange, Finding, Report, Setting, compare};
 pub use rules::{Effect, Kind, RuleChange};
 pub use version::{Bump, VersionAdvice};
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use jsonschema::Draft;
 use serde_json::Value;
 
 use super::bound::{Bound, Kinds, is_plain};
-use super::place::{Part, Side};
+use super::place::{Flat, Part, Side};
 use crate::rule::number_types::SchemaAt;
 
 /// What holds of every value that the implying side accepts at a place.
@@ -20,10 +20,9 @@ pub(super) struct Binding<'a> {
 }
 
 impl<'a> Binding<'a> {
-    /// Of the places that bind a value, among values of these kinds. What cannot be understood binds nothing, so that more
-    /// is taken for possible than is.
-    pub(super) fn of(side: &Side<'a>, places: &[SchemaAt], within: Kinds) -> Self {
-        let flat = side.flatten(places);
+    /// Of what binds a value, among values of these kinds. What cannot be understood binds nothing, so that more is taken for
+    /// possible than is.
+    pub(super) fn of(flat: Flat<'a>, within: Kinds) -> Self {
         let mut binding = Self { never: !flat.never.is_empty(), parts: flat.parts, kinds: within, values: None };
         for part in &binding.parts {
             if let Some(named) = part.get("type") {

@@ -89,8 +89,16 @@ impl Kinds {
             "minLength" | "maxLength" | "pattern" | "contentEncoding" | "contentMediaType" => Self::STRING,
             "items" | "prefixItems" | "additionalItems" | "contains" | "minItems" | "maxItems" | "uniqueItems"
             | "unevaluatedItems" => Self::ARRAY,
-            "properties" | "patternProperties" | "additionalProperties" | "required" | "minProperties"
-            | "maxProperties" | "propertyNames" | "dependencies" | "dependentRequired" | "dependentSchemas"
+            "properties"
+            | "patternProperties"
+            | "additionalProperties"
+            | "required"
+            | "minProperties"
+            | "maxProperties"
+            | "propertyNames"
+            | "dependencies"
+            | "dependentRequired"
+            | "dependentSchemas"
             | "unevaluatedProperties" => Self::OBJECT,
             _ => Self::ANY,
         }

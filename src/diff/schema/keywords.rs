@@ -10,8 +10,25 @@ use super::{Comparison, Goal, Obstacle};
 
 /// Keywords that judge nothing.
 const NOTES: [&str; 19] = [
-    "$schema", "$id", "id", "$comment", "$defs", "definitions", "$anchor", "$vocabulary", "title", "description",
-    "default", "examples", "deprecated", "readOnly", "writeOnly", "contentSchema", "allOf", "$ref", "$dynamicAnchor",
+    "$schema",
+    "$id",
+    "id",
+    "$comment",
+    "$defs",
+    "definitions",
+    "$anchor",
+    "$vocabulary",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "contentSchema",
+    "allOf",
+    "$ref",
+    "$dynamicAnchor",
 ];
 
 /// Keywords that are not compared: each follows from the same one alone, together with those it depends on.
@@ -35,8 +52,21 @@ const WHOLE: [(&str, &[&str]); 15] = [
 
 /// Keywords that say something of a value without looking into it, so that few values can be asked about one by one.
 const OF_VALUES: [&str; 15] = [
-    "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
-    "maxLength", "pattern", "format", "minItems", "maxItems", "required",
+    "type",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minItems",
+    "maxItems",
+    "required",
 ];
 
 type Keyword<'k> = (&'k str, &'k Value);
@@ -55,11 +85,17 @@ impl<'a> Comparison<'_, 'a> {
             return;
         }
         if !part.knows(keyword) {
-            return found.push(self.unsure(goal, part, keyword, "", "of another draft"));
+            return found.push(self.unknown(goal, &part.below(&[keyword]), keyword, "is of another draft"));
         }
         if let Some(accepts) = self.one_by_one(binding, part, (keyword, value)) {
             if !accepts {
-                found.push(self.certain(goal, &part.below(&[keyword]), keyword, &said(binding, keyword), &shown(value)));
+                found.push(self.certain(
+                    goal,
+                    &part.below(&[keyword]),
+                    keyword,
+                    &said(binding, keyword),
+                    &shown(value),
+                ));
             }
             return;
         }
@@ -69,8 +105,12 @@ impl<'a> Comparison<'_, 'a> {
             "minimum" | "exclusiveMinimum" => self.bound(goal, binding, part, (keyword, value), false, found),
             "maximum" | "exclusiveMaximum" => self.bound(goal, binding, part, (keyword, value), true, found),
             "multipleOf" => self.multiple(goal, binding, part, value, found),
-            "minLength" | "minItems" | "minProperties" => self.count(goal, binding, part, (keyword, value), false, found),
-            "maxLength" | "maxItems" | "maxProperties" => self.count(goal, binding, part, (keyword, value), true, found),
+            "minLength" | "minItems" | "minProperties" => {
+                self.count(goal, binding, part, (keyword, value), false, found)
+            }
+            "maxLength" | "maxItems" | "maxProperties" => {
+                self.count(goal, binding, part, (keyword, value), true, found)
+            }
             "pattern" | "format" => self.text(goal, binding, part, (keyword, value), found),
             "required" => self.required(goal, binding, part, value, found),
             "properties" | "patternProperties" | "additionalProperties" => {

@@ -61,7 +61,8 @@ impl<'a> Comparison<'_, 'a> {
         from: Vec<crate::rule::number_types::SchemaAt>,
         to: crate::rule::number_types::SchemaAt,
     ) -> Vec<Obstacle> {
-        let keyword = if to.1.ends_with("/additionalProperties") { "additionalProperties" } else { "patternProperties" };
+        let keyword =
+            if to.1.ends_with("/additionalProperties") { "additionalProperties" } else { "patternProperties" };
         let mut inner = goal.below("", from, to);
         inner.at.clone_from(&goal.at);
         let mut obstacles = self.implies(&inner, &[]);
@@ -81,7 +82,8 @@ impl<'a> Comparison<'_, 'a> {
         found: &mut Vec<Obstacle>,
     ) {
         let (first, rest) = part.elements();
-        let most = binding.count("maxItems", true).map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let most =
+            binding.count("maxItems", true).map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
         // Each keyword answers for its own elements alone.
         let is_first = first.first().is_some_and(|place| place == &part.below(&[keyword, "0"]));
         if is_first {

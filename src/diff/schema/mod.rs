@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use self::binding::Binding;
 use self::bound::Kinds;
-use self::place::{Part, Side};
+use self::place::{Flat, Part, Side};
 use crate::rule::number_types::SchemaAt;
 
 /// The most comparisons of one place with another. Beyond, schemas are not compared further.
@@ -74,7 +74,9 @@ pub struct Obstacle {
     pub at: String,
     pub keyword: String,
     /// What the keyword said in the old schema, and in the new one.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub was: String,
+    /// Alone, where the keyword cannot be understood: why.
     pub is: String,
     /// `false`: the two cannot be compared.
     pub certain: bool,
@@ -146,11 +148,7 @@ pub fn is_same(old: Option<SchemaSource<'_>>, new: Option<SchemaSource<'_>>) -> 
 }
 
 /// Whether `implied` accepts all that `implying` does. `implied_is_new` only chooses what is told as before and after.
-fn direction(
-    implying: Option<SchemaSource<'_>>,
-    implied: Option<SchemaSource<'_>>,
-    implied_is_new: bool,
-) -> Direction {
+fn direction(implying: Option<SchemaSource<'_>>, implied: Option<SchemaSource<'_>>, implied_is_new: bool) -> Direction {
     let Some(implied) = implied else { return Direction::yes() };
     let Some(implied) = Side::new(implied.path, implied.documents, implied.formats) else {
         return Direction { holds: Holds::Unknown, obstacles: Vec::new() };
@@ -190,7 +188,7 @@ impl Goal {
 }
 
 /// The goals that are being looked into, and how deep each stands.
-type Open = BTreeMap<(Vec<SchemaAt>, Kinds, SchemaAt), usize>;
+type Open = BTreeMap<(Vec<SchemaAt>, Kinds, Vec<SchemaAt>), usize>;
 
 struct Comparison<'s, 'a> {
     /// The side that is to imply the other.
@@ -209,10 +207,8 @@ impl<'a> Comparison<'_, 'a> {
         if self.steps > STEPS_MAX {
             return vec![self.unknown(goal, &goal.to, "schema", "too large to be compared further")];
         }
-        let mut from = goal.from.clone();
-        from.sort();
-        from.dedup();
-        let key = (from, goal.within, goal.to.clone());
+        let (from, to) = (self.one.flatten(&goal.from), self.other.flatten(std::slice::from_ref(&goal.to)));
+        let key = (from.key(), goal.within, to.key());
         match self.open.get(&key) {
             // Values end: that it holds for what is deeper inside may be taken as given while it is shown for what is around.
             Some(depth) if *depth < goal.depth => return Vec::new(),
@@ -220,59 +216,69 @@ impl<'a> Comparison<'_, 'a> {
             None => {}
         }
         self.open.insert(key.clone(), goal.depth);
-        let obstacles = self.look_into(goal, split);
+        let obstacles = self.look_into(goal, from, &to, split);
         self.open.remove(&key);
         obstacles
     }
 
-    fn look_into(&mut self, goal: &Goal, split: &[SchemaAt]) -> Vec<Obstacle> {
-        let binding = Binding::of(self.one, &goal.from, goal.within);
+    fn look_into(&mut self, goal: &Goal, from: Flat<'a>, to: &Flat<'a>, split: &[SchemaAt]) -> Vec<Obstacle> {
+        let binding = Binding::of(from, goal.within);
         if binding.never {
             return Vec::new();
         }
-        let flat = self.other.flatten(std::slice::from_ref(&goal.to));
         let mut obstacles = Vec::new();
-        for place in &flat.never {
+        for place in &to.never {
             obstacles.push(self.certain(goal, place, "false", "allowed", "not allowed"));
         }
-        for (place, why) in &flat.lost {
+        for (place, why) in &to.lost {
             let keyword = if place.1.ends_with("/$ref") { "$ref" } else { "schema" };
             obstacles.push(self.unknown(goal, place, keyword, why));
         }
-        for part in &flat.parts {
+        for part in &to.parts {
             for (keyword, value) in part.keywords {
                 self.keyword(goal, &binding, part, (keyword, value), &mut obstacles);
             }
         }
-        if obstacles.is_empty() {
-            return obstacles;
+        match self.choice(&binding, split) {
+            Some((part, keyword)) if !obstacles.is_empty() => {
+                self.by_alternatives(goal, part, keyword, split, &obstacles)
+            }
+            _ => obstacles,
         }
-        self.by_alternatives(goal, &binding, split).unwrap_or(obstacles)
     }
 
-    /// The obstacles of each alternative of the first choice that the implying side has, where there is one that is not looked
-    /// into yet: each binds more than the choice does.
-    fn by_alternatives(
-        &mut self,
-        goal: &Goal,
-        binding: &Binding<'a>,
-        split: &[SchemaAt],
-    ) -> Option<Vec<Obstacle>> {
+    /// The first choice that the implying side has and that is not looked into yet.
+    fn choice<'b>(&self, binding: &'b Binding<'a>, split: &[SchemaAt]) -> Option<(&'b Part<'a>, &'static str)> {
         let choices = binding.parts.iter().flat_map(|part| ["anyOf", "oneOf"].map(|keyword| (part, keyword)));
         let mut choices = choices.filter(|(part, keyword)| {
             (2..=ALTERNATIVES_MAX).contains(&part.array(keyword).len()) && !split.contains(&part.below(&[keyword]))
         });
-        let (part, keyword) = choices.next()?;
+        choices.next()
+    }
+
+    /// The obstacles of each alternative of a choice: each binds more than the choice does. `without`: those found when the
+    /// choice binds nothing.
+    fn by_alternatives(
+        &mut self,
+        goal: &Goal,
+        part: &Part<'a>,
+        keyword: &str,
+        split: &[SchemaAt],
+        without: &[Obstacle],
+    ) -> Vec<Obstacle> {
         let split = [split, &[part.below(&[keyword])]].concat();
         let mut obstacles = Vec::new();
         for index in 0..part.array(keyword).len() {
             let alternative = part.below(&[keyword, &index.to_string()]);
+            if self.one.flatten(std::slice::from_ref(&alternative)).is_empty() {
+                return without.to_vec();
+            }
             let from = goal.from.iter().cloned().chain([alternative]).collect();
             obstacles.extend(self.implies(&goal.beside(from, goal.within, goal.to.clone()), &split));
         }
         obstacles.sort();
         obstacles.dedup();
-        Some(obstacles)
+        obstacles
     }
 
     /// An obstacle that is one. `one` and `other`: what the implying side says, and what the implied one.
@@ -284,8 +290,8 @@ impl<'a> Comparison<'_, 'a> {
 
     /// An obstacle that may be none.
     fn unknown(&self, goal: &Goal, place: &SchemaAt, keyword: &str, why: &str) -> Obstacle {
-        let told = self.certain(goal, place, keyword, "", why);
-        Obstacle { certain: false, ..told }
+        let told = self.certain(goal, place, keyword, "", "");
+        Obstacle { is: why.to_owned(), certain: false, ..told }
     }
 
     fn unsure(&self, goal: &Goal, part: &Part<'_>, keyword: &str, one: &str, other: &str) -> Obstacle {

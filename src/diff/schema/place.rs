@@ -42,6 +42,22 @@ pub(super) struct Flat<'a> {
     pub(super) lost: Vec<(SchemaAt, &'static str)>,
 }
 
+impl Flat<'_> {
+    /// Whether it binds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.never.is_empty() && self.lost.is_empty()
+    }
+
+    /// What tells it from others of its side.
+    pub(super) fn key(&self) -> Vec<SchemaAt> {
+        let lost = self.lost.iter().map(|(place, _)| place);
+        let mut key: Vec<SchemaAt> =
+            self.parts.iter().map(|part| &part.place).chain(&self.never).chain(lost).cloned().collect();
+        key.sort();
+        key
+    }
+}
+
 impl<'a> Side<'a> {
     pub(super) fn new(path: &'a str, documents: &'a BTreeMap<String, Value>, formats: bool) -> Option<Self> {
         let references = References::new(path, documents.get(path)?, documents);
@@ -121,7 +137,10 @@ impl<'a> Side<'a> {
                 open.extend((0..length).rev().map(|index| part.below(&[keyword, &index.to_string()])));
             }
         }
-        flat.parts.push(part.clone());
+        // A mere reference says nothing beside its target.
+        if part.keywords.len() > 1 || !part.keywords.contains_key("$ref") {
+            flat.parts.push(part.clone());
+        }
     }
 
     /// Whether a pattern matches a name. `None` when the crate cannot be asked.
@@ -214,9 +233,8 @@ impl Same<'_, '_> {
                     return false;
                 }
                 x.len() == y.len()
-                    && x.iter().all(|(key, value)| {
-                        y.get(key).is_some_and(|other| self.values((a_in, value), (b_in, other)))
-                    })
+                    && x.iter()
+                        .all(|(key, value)| y.get(key).is_some_and(|other| self.values((a_in, value), (b_in, other))))
             }
             (Value::Array(x), Value::Array(y)) => {
                 x.len() == y.len() && x.iter().zip(y).all(|(x, y)| self.values((a_in, x), (b_in, y)))
