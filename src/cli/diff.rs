@@ -176,8 +176,8 @@ impl Outcome {
         });
         if let Some(sample) = &self.sample {
             summary["events"] = json!(sample.tally.events);
-            summary["verdictsChanged"] = json!(sample.tally.changed);
-            summary["notJudged"] = json!(sample.skipped);
+            summary["verdicts_changed"] = json!(sample.tally.changed);
+            summary["not_judged"] = json!(sample.skipped);
         }
         line("summary", &summary, out)
     }

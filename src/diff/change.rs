@@ -214,6 +214,10 @@ fn changed(
     let is_same_schema = schema::is_same(was, is);
     if !is_same_schema {
         (change.backward, change.forward) = schema::compare(was, is);
+        for obstacle in change.backward.obstacles.iter_mut().chain(&mut change.forward.obstacles) {
+            // As the file is called in the rules directory.
+            obstacle.schema = format!("{}/{}", new.compiled.domain, obstacle.schema);
+        }
     }
     change.settings = settings(old, new);
     beyond_the_schema(&mut change, old.compiled, new.compiled);

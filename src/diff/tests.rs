@@ -171,7 +171,8 @@ fn a_draft_promises_nothing() {
     expect![[r#"
         sold changed backward no forward no
           asks none at least 1.0.0
-    "#]].assert_eq(&told(&report(&old, &new, Allow::Full)));
+    "#]]
+    .assert_eq(&told(&report(&old, &new, Allow::Full)));
     expect![[r#"
         sold changed backward yes forward yes
           metadata.status Some("draft") -> Some("active")
@@ -180,7 +181,8 @@ fn a_draft_promises_nothing() {
           known changed [] may now quarantine, no longer counts as shadow
           paid changed [] may now quarantine, no longer counts as shadow
           asks none at least 1.0.0
-    "#]].assert_eq(&told(&report(&old, &files(CONTRACT, SCHEMA, "c\nx\n"), Allow::Full)));
+    "#]]
+    .assert_eq(&told(&report(&old, &files(CONTRACT, SCHEMA, "c\nx\n"), Allow::Full)));
 }
 
 #[test]

@@ -108,9 +108,9 @@ fn an_incompatible_change_is_told_with_every_reason() {
           finding: shop/returned was in use and is gone: its events are of an unknown type now, or another contract's; `status: deprecated` announces an end
         shop/sold changed, 1.0.0
           backward: no
-            /code: pattern was not set, is "^[A-Z]+$" (schemas/sold.json#/properties/code/pattern)
-            /qty: required was optional, is required (schemas/sold.json#/required)
-            /qty: type was number, is integer (schemas/sold.json#/properties/qty/type)
+            /code: pattern was not set, is "^[A-Z]+$" (shop/schemas/sold.json#/properties/code/pattern)
+            /qty: required was optional, is required (shop/schemas/sold.json#/required)
+            /qty: type was number, is integer (shop/schemas/sold.json#/properties/qty/type)
           forward:  yes
           rule paid changed (message, when): may now quarantine, may no longer quarantine
           finding: not backward compatible: what was accepted may be refused
@@ -121,7 +121,7 @@ fn an_incompatible_change_is_told_with_every_reason() {
     home.check(&["--format", "json"], 1, expect![[r#"
         {"kind":"contract","domain":"shop","contract":"lost","change":"added","file":"shop/lost.yaml","binding":true,"backward":{"holds":"yes","obstacles":[]},"forward":{"holds":"yes","obstacles":[]},"rules":[],"settings":[],"findings":[]}
         {"kind":"contract","domain":"shop","contract":"returned","change":"removed","file":"shop/returned.yaml","binding":true,"backward":{"holds":"no","obstacles":[{"at":"","keyword":"contract","was":"active","is":"removed","certain":true,"schema":"shop/returned.yaml"}]},"forward":{"holds":"yes","obstacles":[]},"rules":[],"settings":[],"findings":[{"kind":"removed","message":"shop/returned was in use and is gone: its events are of an unknown type now, or another contract's; `status: deprecated` announces an end"}]}
-        {"kind":"contract","domain":"shop","contract":"sold","change":"changed","file":"shop/sold.yaml","binding":true,"backward":{"holds":"no","obstacles":[{"at":"/code","keyword":"pattern","was":"not set","is":"\"^[A-Z]+$\"","certain":true,"schema":"schemas/sold.json#/properties/code/pattern"},{"at":"/qty","keyword":"required","was":"optional","is":"required","certain":true,"schema":"schemas/sold.json#/required"},{"at":"/qty","keyword":"type","was":"number","is":"integer","certain":true,"schema":"schemas/sold.json#/properties/qty/type"}]},"forward":{"holds":"yes","obstacles":[]},"rules":[{"id":"paid","kind":"rule","change":"changed","keys":["message","when"],"effects":["may now quarantine","may no longer quarantine"],"asks":"major"}],"settings":[],"version":{"was":"1.0.0","is":"1.0.0","asks":"major","at_least":"2.0.0","enough":false},"findings":[{"kind":"incompatible","message":"not backward compatible: what was accepted may be refused"},{"kind":"version","message":"the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher"}]}
+        {"kind":"contract","domain":"shop","contract":"sold","change":"changed","file":"shop/sold.yaml","binding":true,"backward":{"holds":"no","obstacles":[{"at":"/code","keyword":"pattern","was":"not set","is":"\"^[A-Z]+$\"","certain":true,"schema":"shop/schemas/sold.json#/properties/code/pattern"},{"at":"/qty","keyword":"required","was":"optional","is":"required","certain":true,"schema":"shop/schemas/sold.json#/required"},{"at":"/qty","keyword":"type","was":"number","is":"integer","certain":true,"schema":"shop/schemas/sold.json#/properties/qty/type"}]},"forward":{"holds":"yes","obstacles":[]},"rules":[{"id":"paid","kind":"rule","change":"changed","keys":["message","when"],"effects":["may now quarantine","may no longer quarantine"],"asks":"major"}],"settings":[],"version":{"was":"1.0.0","is":"1.0.0","asks":"major","at_least":"2.0.0","enough":false},"findings":[{"kind":"incompatible","message":"not backward compatible: what was accepted may be refused"},{"kind":"version","message":"the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher"}]}
         {"kind":"summary","old":"sha256:62bfb796e8ed","new":"sha256:7fd048b179ed","added":1,"removed":1,"changed":1,"unchanged":0,"findings":3}
     "#]]);
 }
@@ -149,9 +149,9 @@ fn a_sample_tells_the_verdicts_that_change_and_no_values() {
     home.check(&sample, 0, expect![[r#"
         shop/sold changed, 1.0.0 to 2.0.0
           backward: no
-            /code: pattern was not set, is "^[A-Z]+$" (schemas/sold.json#/properties/code/pattern)
-            /qty: required was optional, is required (schemas/sold.json#/required)
-            /qty: type was number, is integer (schemas/sold.json#/properties/qty/type)
+            /code: pattern was not set, is "^[A-Z]+$" (shop/schemas/sold.json#/properties/code/pattern)
+            /qty: required was optional, is required (shop/schemas/sold.json#/required)
+            /qty: type was number, is integer (shop/schemas/sold.json#/properties/qty/type)
           forward:  yes
           rule paid changed (mode): may now count as shadow, no longer quarantines
 
