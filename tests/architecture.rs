@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("contract", &["model", "decode", "rule", "plan"]),
     ("gate", &["model", "decode", "rule", "plan", "contract"]),
     ("infer", &["model", "decode", "rule", "plan", "contract"]),
+    ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
     ("port", &["model"]),
     ("metrics", &["model"]),
     ("source", &["model", "decode", "port", "metrics"]),
@@ -25,14 +26,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "decode", "rule", "contract", "gate", "port", "metrics", "source", "sink", "config", "pipeline",
-            "admin", "infer",
+            "model", "decode", "rule", "contract", "gate", "infer", "diff", "port", "metrics", "source", "sink",
+            "config", "pipeline", "admin",
         ],
     ),
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "infer"];
+const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "infer", "diff"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

@@ -56,14 +56,14 @@ pub struct JudgeArgs {
     format: Option<Format>,
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| "not a time such as 2026-11-22T10:00:05Z".to_owned())
 }
 
 /// Lines longer than any record can be are judged too large without being read into memory whole.
-const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A record's limit on a stream that was widened as far as Kinesis goes.
-const RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
+pub(super) const RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// Reads, judges, sums up.
 pub fn run(args: JudgeArgs) -> ExitCode {
@@ -176,11 +176,11 @@ fn back_test(args: &JudgeArgs, target: &Target<'_>) -> Result<Summary, String> {
     Ok(summary)
 }
 
-fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
+pub(super) fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
     input.skip_until(b'\n').map(drop)
 }
 
-fn record(event: &[u8], stream: &Arc<str>, line: u64, now: Timestamp) -> Record {
+pub(super) fn record(event: &[u8], stream: &Arc<str>, line: u64, now: Timestamp) -> Record {
     Record { position: Position::Line(line), ..Record::new(Bytes::copy_from_slice(event), Arc::clone(stream), now) }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod diff;
 pub mod dlq;
 pub mod infer;
 pub mod judge;
@@ -42,6 +43,7 @@ Examples:
   meshgate run                           gate ./rules on 127.0.0.1:4570, store in ./data/meshgate.db
   meshgate infer events.ndjson --out rules/orders
   meshgate check rules && meshgate test rules
+  meshgate diff origin/main              what a change of rules means, before it is merged
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
   meshgate dlq ls                        what was refused, why, and whose it is
 
@@ -51,6 +53,7 @@ Exit codes: 0 good; 1 findings (a faulty rule file, a refused event, a failed ex
 enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
+    Diff(diff::DiffArgs),
     Test(test::TestArgs),
     Judge(judge::JudgeArgs),
     Infer(infer::InferArgs),
@@ -64,6 +67,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args),
             Command::Check(args) => check::run(&args),
+            Command::Diff(args) => diff::run(&args),
             Command::Test(args) => test::run(&args),
             Command::Judge(args) => judge::run(args),
             Command::Infer(args) => infer::run(args),

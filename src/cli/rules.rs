@@ -36,7 +36,8 @@ pub enum Color {
 }
 
 impl Color {
-    fn is_on(self) -> bool {
+    /// Whether to colour what goes to standard output.
+    pub fn is_on(self) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
@@ -82,7 +83,8 @@ impl Loaded {
     }
 }
 
-fn prefix(dir: &Path) -> String {
+/// What to put before the name of a file in `dir` so that it can be opened from here.
+pub fn prefix(dir: &Path) -> String {
     let dir = dir.to_string_lossy().replace('\\', "/");
     let dir = dir.trim_start_matches("./").trim_end_matches('/');
     if matches!(dir, "" | ".") { String::new() } else { format!("{dir}/") }

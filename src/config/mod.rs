@@ -1,9 +1,10 @@
 //! Settings as run: complete, checked, and of the types that the shell works with. Nothing downstream checks them again.
 //!
 //! They come from flags, then environment variables, then `meshgate.yaml`, then defaults ([`load`]). [`mod@file`] holds the
-//! settings as written. [`rules`] reads the directory of rule files.
+//! settings as written. [`rules`] reads the directory of rule files, [`history`] as it was.
 
 mod file;
+pub mod history;
 mod routes;
 pub mod rules;
 

@@ -70,6 +70,11 @@ pub fn read(dir: &Path) -> Result<RuleFiles, ReadError> {
     Ok(reader.files)
 }
 
+/// Whether a file of this name belongs to the rules.
+pub(super) fn is_rule_file(path: &Path) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e))
+}
+
 struct Reader<'d> {
     root: &'d Path,
     files: RuleFiles,
@@ -88,7 +93,7 @@ impl Reader<'_> {
                 continue;
             }
             let inner = format!("{prefix}{name}");
-            let is_rule_file = path.extension().and_then(|e| e.to_str()).is_some_and(|e| EXTENSIONS.contains(&e));
+            let is_rule_file = is_rule_file(&path);
             // `metadata` follows links. A dangling one is a fault only where its name says it is a rule file.
             let metadata = match fs::metadata(&path) {
                 Ok(metadata) => metadata,

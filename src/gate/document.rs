@@ -313,6 +313,23 @@ struct WrittenPayload<'a> {
     base64: Option<&'a str>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenOrigin<'a> {
+    #[serde(borrow)]
+    quarantined_at: std::borrow::Cow<'a, str>,
+    source: WrittenSource,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenSource {
+    stream: String,
+    arrived_at: String,
+    partition_key: Option<String>,
+    explicit_hash_key: Option<String>,
+}
+
 fn unreadable(why: &str) -> DocumentFault {
     DocumentFault::Unreadable(why.to_owned())
 }
@@ -337,6 +354,21 @@ pub fn original(body: &str) -> Result<Vec<u8>, DocumentFault> {
         ("withheld", ..) => Err(DocumentFault::NotOriginal("withheld")),
         _ => Err(unreadable("its payload has no known encoding")),
     }
+}
+
+/// The record as it arrived, and when it was quarantined: what a judgement of it again needs.
+///
+/// # Errors
+///
+/// As [`original`]; and when what is said of where the record came from cannot be read.
+pub fn original_record(body: &str) -> Result<(Record, Timestamp), DocumentFault> {
+    let data = original(body)?;
+    let came: WrittenOrigin<'_> = serde_json::from_str(body).map_err(|e| unreadable(&masked_parse_error(&e)))?;
+    let time = |text: &str| Timestamp::parse_rfc3339(text).ok_or_else(|| unreadable("a time in it is none"));
+    let (arrived, quarantined) = (time(&came.source.arrived_at)?, time(&came.quarantined_at)?);
+    let WrittenSource { stream, partition_key, explicit_hash_key, .. } = came.source;
+    let record = Record::new(data, stream.into(), arrived);
+    Ok((Record { partition_key, explicit_hash_key, ..record }, quarantined))
 }
 
 /// The document as a person may see it: indented, private fields masked, a payload that may hold private values anywhere

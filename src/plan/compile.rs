@@ -28,7 +28,7 @@ use crate::rule::schema::words;
 type Reason = String;
 
 /// Keywords the plan knows in some drafts and the `jsonschema` crate may read in others.
-const OF_DRAFTS: [(&str, Draft, Draft); 11] = [
+pub(crate) const OF_DRAFTS: [(&str, Draft, Draft); 11] = [
     ("const", Draft::Draft6, Draft::Draft202012),
     ("contains", Draft::Draft6, Draft::Draft202012),
     ("propertyNames", Draft::Draft6, Draft::Draft202012),
@@ -281,12 +281,12 @@ enum Built {
     SameAs(NodeId),
 }
 
-fn id_keyword(draft: Draft) -> &'static str {
+pub(crate) fn id_keyword(draft: Draft) -> &'static str {
     if draft == Draft::Draft4 { "id" } else { "$id" }
 }
 
 /// Whether a part of the document has a name or another dialect of its own, from which references inside it would be read.
-fn has_identities_within(document: &Value, draft: Draft) -> bool {
+pub(crate) fn has_identities_within(document: &Value, draft: Draft) -> bool {
     let is_own = |value: &Value| {
         let is_other_dialect = value.get("$schema").is_some() && Draft::default().detect(value) != draft;
         is_other_dialect || value.get(id_keyword(draft)).is_some_and(Value::is_string)

@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub(crate) use self::compile::{OF_DRAFTS, has_identities_within, id_keyword};
 use self::node::{Node, NodeId};
 use self::told::{Telling, Words};
 use self::walk::{Buffers, Scratch, Stop, Walker};

@@ -85,6 +85,11 @@ impl ReferenceList {
         Ok(Self { values })
     }
 
+    /// The values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().map(|value| &**value)
+    }
+
     pub fn contains(&self, value: &str) -> bool {
         self.values.contains(value)
     }

@@ -9,6 +9,7 @@ mod clients;
 mod crash;
 mod dashboards;
 mod deploy;
+mod diff;
 mod docs;
 mod drain;
 mod github;

@@ -59,6 +59,16 @@ fn the_document_is_self_contained_and_keeps_the_bytes() {
 }
 
 #[test]
+fn the_record_comes_back_to_be_judged_again() {
+    let document = document(EVENT, PrivateFields::Known(&email()), false);
+    let (again, quarantined) = original_record(&document).unwrap();
+    let first = record(EVENT);
+    assert_eq!((&again.data, &again.stream, again.arrived), (&first.data, &first.stream, first.arrived));
+    assert_eq!((again.partition_key, again.explicit_hash_key), (first.partition_key, first.explicit_hash_key));
+    assert_eq!(quarantined, Timestamp::from_millis(1_795_000_001_000));
+}
+
+#[test]
 fn people_see_private_fields_masked_the_partition_key_too() {
     let shown = for_display(&document(EVENT, PrivateFields::Known(&email()), false)).unwrap();
     expect_test::expect_file!["../../../tests/golden/dlq-document-shown.json"].assert_eq(&shown);
