@@ -27,7 +27,7 @@ use self::place::{Flat, Part, Side};
 use crate::rule::number_types::SchemaAt;
 
 /// The most comparisons of one place with another. Beyond, schemas are not compared further.
-const STEPS_MAX: usize = 20_000;
+const STEPS_MAX: usize = 10_000;
 
 /// The most obstacles told in one direction.
 pub const OBSTACLES_MAX: usize = 100;

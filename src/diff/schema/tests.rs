@@ -202,7 +202,17 @@ const PATTERNS: [&str; 4] = ["^a", "b$", "^[ab]+$", "."];
 struct Generator<'r> {
     rng: &'r mut Rng,
     draft: usize,
+    /// Which of the keywords in [`Generator::add`]: all, those of objects, those of arrays.
+    keywords: &'static [u8],
 }
+
+const ALL: &[u8] = &[
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+    31,
+];
+/// What keywords of one object say together is rarely met among all.
+const OF_OBJECTS: &[u8] = &[14, 15, 17, 17, 18, 19, 20, 21, 26];
+const OF_ARRAYS: &[u8] = &[22, 23, 24, 30, 30, 25, 26];
 
 impl Generator<'_> {
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
@@ -237,6 +247,9 @@ impl Generator<'_> {
     }
 
     fn schema(&mut self, depth: usize) -> Value {
+        if depth == 0 && self.rng.bool() {
+            return json!({"type": self.types()});
+        }
         if depth == 0 || self.rng.u8(..8) == 0 {
             let boolean = self.draft > 0 && self.rng.u8(..3) == 0;
             return if boolean { self.rng.bool().into() } else { json!({}) };
@@ -251,7 +264,7 @@ impl Generator<'_> {
     fn add(&mut self, keywords: &mut Map<String, Value>, depth: usize) {
         let small = Value::from(self.rng.u8(..4));
         let exclusive = if self.draft == 0 { self.rng.bool().into() } else { small.clone() };
-        let (keyword, value) = match self.rng.u8(..32) {
+        let (keyword, value) = match self.pick(self.keywords) {
             0..=3 => ("type", self.types()),
             4 | 5 => ("enum", (0..self.rng.usize(1..4)).map(|_| self.value(1)).collect()),
             6 => ("minimum", small),
@@ -356,7 +369,8 @@ struct Seen {
 fn hold_against_the_crate(seed: u64, seen: &mut Seen) -> Result<(), String> {
     let mut rng = Rng::with_seed(seed);
     let draft = rng.usize(..DRAFTS.len());
-    let mut generator = Generator { rng: &mut rng, draft };
+    let mut generator =
+        Generator { rng: &mut rng, draft, keywords: [ALL, OF_OBJECTS, OF_ARRAYS, ALL][(seed / 4 % 4) as usize] };
     let old = generator.document();
     let new = match seed % 4 {
         0 => generator.document(),
@@ -395,7 +409,7 @@ fn hold_against_the_crate(seed: u64, seen: &mut Seen) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
     #[test]
     fn what_is_called_compatible_is(seed in any::<u64>()) {
         hold_against_the_crate(seed, &mut Seen::default()).map_err(TestCaseError::fail)?;
@@ -406,7 +420,7 @@ proptest! {
 #[test]
 fn claims_are_made_and_tried() {
     let mut seen = Seen::default();
-    for seed in 0..1_500 {
+    for seed in 0..1_200 {
         hold_against_the_crate(seed, &mut seen).unwrap_or_else(|told| panic!("{told}"));
     }
     assert!(seen.claims > 400 && seen.accepted > 4_000, "{} claims, {} values", seen.claims, seen.accepted);
