@@ -169,7 +169,8 @@ impl<'b> Scan<'b> {
         }
         loop {
             let (name, escaped) = self.quoted()?;
-            if escaped {
+            // A name that nobody knows is well-formed too.
+            if escaped || self.body[name.clone()].iter().any(|byte| *byte < b' ') {
                 return None;
             }
             self.take(b':')?;

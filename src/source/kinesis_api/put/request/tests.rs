@@ -58,6 +58,7 @@ fn what_serde_refuses_is_not_scanned() {
         r#"{"StreamName":"a",}"#,
         r#"{"StreamName":"\ud800"}"#,
         "{\"StreamName\":\"a\u{1}\"}",
+        "{\"More\nover\":1}",
         r#"{"DryRun":truex}"#,
         r#"{"DryRun":"true"}"#,
         r#"{"Records":[{"Data":"eA=="},]}"#,
