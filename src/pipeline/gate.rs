@@ -129,8 +129,13 @@ impl Gate {
         }
         self.observe_judging(started, judged.len());
         isolate(route.isolation, &records, &mut judged);
-        let judged = records.iter().zip(judged).map(|(record, judged)| self.take_apart(&route, record, judged, now));
-        let judged = judged.collect();
+        // Letters are work as well, and a storm of bad events is nothing but letters.
+        let letters = judged.iter().filter(|judged| judged.judgement.verdict == Verdict::Quarantine).count();
+        let apart = || {
+            let parts = records.iter().zip(judged);
+            parts.map(|(record, judged)| self.take_apart(&route, record, judged, now)).collect()
+        };
+        let judged = if letters > JUDGED_AT_ONCE { in_place(apart) } else { apart() };
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
         self.complain(&route, &outcomes);

@@ -62,7 +62,10 @@ pub async fn watch(rules: Arc<Rules>, every: Duration) {
         };
         match tokio::task::spawn_blocking(look).await {
             Ok(same) => watch = same,
-            Err(_) => return,
+            Err(error) => {
+                tracing::error!(%error, "the rule files are watched no longer (a fault of the gate); POST /reload still reads them");
+                return;
+            }
         }
     }
 }
