@@ -1,7 +1,7 @@
 //! `meshgate infer`: begins a contract from events that are there already.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::judge::progress;
+use super::judge::{open, progress};
 use super::output::{self, Format, Row};
 use super::{FINDINGS, GOOD, trouble};
 use crate::config::rules;
@@ -176,13 +176,7 @@ impl LeftOut {
 
 fn read(args: &InferArgs, event_type: Option<&str>) -> Result<(Sample, LeftOut), String> {
     let cannot_read = |error: io::Error| format!("cannot read {}: {error}", args.file.display());
-    let (input, length): (Box<dyn Read>, _) = if args.file.as_os_str() == "-" {
-        (Box::new(io::stdin().lock()), None)
-    } else {
-        let file = File::open(&args.file).map_err(cannot_read)?;
-        let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-        (Box::new(file), length)
-    };
+    let (input, length) = open(&args.file).map_err(cannot_read)?;
     let bar = progress("reading", length);
     let mut input = bar.wrap_read(input);
     let settings = Settings { event_type: event_type.map(str::to_owned), type_pointer: args.type_pointer.clone() };

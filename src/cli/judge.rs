@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -126,13 +126,7 @@ impl<'a> Target<'a> {
 
 fn back_test(args: &JudgeArgs, target: &Target<'_>) -> Result<Summary, String> {
     let cannot_read = |error: io::Error| format!("cannot read {}: {error}", args.file.display());
-    let (input, length): (Box<dyn Read>, _) = if args.file.as_os_str() == "-" {
-        (Box::new(io::stdin().lock()), None)
-    } else {
-        let file = File::open(&args.file).map_err(cannot_read)?;
-        let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-        (Box::new(file), length)
-    };
+    let (input, length) = open(&args.file).map_err(cannot_read)?;
     let bar = progress("judging", length);
     let mut input = BufReader::with_capacity(256 * 1024, bar.wrap_read(input));
     let mut verdicts = match &args.verdicts {
@@ -182,6 +176,16 @@ pub(super) fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
 
 pub(super) fn record(event: &[u8], stream: &Arc<str>, line: u64, now: Timestamp) -> Record {
     Record { position: Position::Line(line), ..Record::new(Bytes::copy_from_slice(event), Arc::clone(stream), now) }
+}
+
+/// A file of events, or stdin for `-`, and its length where that is known.
+pub(super) fn open(file: &Path) -> io::Result<(Box<dyn Read>, Option<u64>)> {
+    if file.as_os_str() == "-" {
+        return Ok((Box::new(io::stdin().lock()), None));
+    }
+    let file = File::open(file)?;
+    let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
+    Ok((Box::new(file), length))
 }
 
 /// A bar on stderr, where that is a terminal, for reading `length` bytes; `None` where that is not known.

@@ -1,6 +1,5 @@
 //! Real events for both sets of rules: those of a file, and those in the dead-letter queue.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::value::RawValue;
 
-use super::super::judge::{LINE_BYTES_MAX, RECORD_BYTES_MAX, parse_time, progress, record, skip_line};
+use super::super::judge::{LINE_BYTES_MAX, RECORD_BYTES_MAX, open, parse_time, progress, record, skip_line};
 use crate::contract::ContractSet;
 use crate::diff::sample::{Judge, Tally};
 use crate::gate::document;
@@ -104,13 +103,7 @@ impl SampleArgs {
     }
 
     fn judge_file(&self, path: &Path, judges: Judges<'_>, sample: &mut Sample) -> io::Result<()> {
-        let (input, length): (Box<dyn Read>, _) = if path.as_os_str() == "-" {
-            (Box::new(io::stdin().lock()), None)
-        } else {
-            let file = File::open(path)?;
-            let length = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-            (Box::new(file), length)
-        };
+        let (input, length) = open(path)?;
         let bar = progress("judging", length);
         let mut input = BufReader::with_capacity(256 * 1024, bar.wrap_read(input));
         let events = Events {
