@@ -35,6 +35,7 @@ pub mod decode;
 pub mod diff;
 pub mod gate;
 pub mod infer;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;

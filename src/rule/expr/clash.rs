@@ -81,6 +81,7 @@ pub(super) fn check(parsed: &Parsed<'_>, yields: Yields, shape: Shape<'_>) -> Re
     let (wanted, what) = match yields {
         Yields::Bool => (BOOL, "a condition"),
         Yields::Text => (STRING, "a message"),
+        Yields::Scalar => (NULL.or(BOOL).or(NUMBER).or(STRING).or(TIMESTAMP), "a key or a measure"),
     };
     checker.needs(&parsed.root, wanted, what)
 }

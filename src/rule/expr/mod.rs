@@ -8,6 +8,7 @@
 //! * [`clash`]: what cannot be true of any payload of the schema is refused;
 //! * [`json`], [`record`]: the event as lazy values, numbers as the schema calls them, never rounded;
 //! * [`numeric`], [`functions`]: exact comparison, arithmetic that lets an int meet a double, `sum()`;
+//! * [`scalar`]: single values, for keys and measures;
 //! * [`budget`]: what one evaluation may cost;
 //! * [`slots`]: the same expression compiled by us, for what is certain; the crate is asked for the rest.
 //!
@@ -25,6 +26,7 @@ mod numeric;
 mod parse;
 mod prepare;
 mod record;
+mod scalar;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ use self::functions::Patterns;
 pub use self::parse::{NESTING_MAX, SOURCE_MAX};
 use self::prepare::Vocabulary;
 pub use self::prepare::{DEPTH_MAX, LOOPS_MAX, PATTERN_SIZE_MAX};
+pub use self::scalar::Scalar;
 use self::slots::Slots;
 pub use self::slots::{Cost, Ground, SlotScope};
 use super::Scope;
@@ -61,6 +64,8 @@ pub enum Yields {
     Bool,
     /// A message.
     Text,
+    /// A value that is not made of others: part of a key, or what is measured.
+    Scalar,
 }
 
 /// Why an expression is refused.
@@ -156,6 +161,20 @@ impl Expression {
         self.slots.as_ref()?.text(scope)
     }
 
+    /// Gives `read` the value the expression has, by the compiled form. `None` when the crate must be asked, over the event's
+    /// tree.
+    ///
+    /// # Errors
+    ///
+    /// As the crate's: when a field is missing.
+    pub fn scalar_on_slots<T>(
+        &self,
+        scope: &SlotScope<'_>,
+        read: impl Fn(Scalar<'_>) -> T,
+    ) -> Option<Result<T, EvaluationError>> {
+        self.slots.as_ref()?.scalar(scope, read)
+    }
+
     /// The most it can cost.
     pub fn cost(&self) -> Cost {
         Cost::of(&self.written)
@@ -185,6 +204,18 @@ impl Expression {
         })
     }
 
+    /// Gives `read` the value the expression has.
+    ///
+    /// # Errors
+    ///
+    /// When it has none on this event, or it is a list, a map, a duration or a number beyond 64 bits.
+    pub fn scalar<T>(&self, bindings: &Bindings<'_>, read: impl FnOnce(Scalar<'_>) -> T) -> Result<T, EvaluationError> {
+        self.evaluate(bindings, |val| match Scalar::of_val(val) {
+            Some(scalar) => Ok(read(scalar)),
+            None => Err(wrong_result(val, Yields::Scalar)),
+        })
+    }
+
     fn evaluate<T>(
         &self,
         bindings: &Bindings<'_>,
@@ -208,6 +239,7 @@ impl Yields {
         match self {
             Self::Bool => "bool",
             Self::Text => "string",
+            Self::Scalar => "a string, number, bool, timestamp or null",
         }
     }
 }
@@ -236,7 +268,11 @@ fn surely_yields(root: &Expr, yields: Yields) -> Option<&'static str> {
         },
         _ => return None,
     };
-    (got != yields.wanted()).then_some(got)
+    let fits = match yields {
+        Yields::Scalar => !matches!(got, "a list" | "a map"),
+        Yields::Bool | Yields::Text => got == yields.wanted(),
+    };
+    (!fits).then_some(got)
 }
 
 /// The values of one event's variables, shared by all expressions of a contract. Nothing is converted until an expression

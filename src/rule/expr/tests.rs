@@ -485,6 +485,7 @@ proptest! {
                     }
                 }
                 Yields::Text => prop_assert_eq!(expression.text(&bindings), expression.text(&bindings)),
+                Yields::Scalar => {}
             }
         }
     }

@@ -64,6 +64,11 @@ impl<'c> Compiler<'c> {
         }
     }
 
+    /// A single value; what it is shows when it is read.
+    pub(super) fn scalar(&mut self, node: &IdedExpr) -> Option<Value> {
+        self.value(node).map(fold::any)
+    }
+
     fn value(&mut self, node: &IdedExpr) -> Option<Value> {
         if let Some(at) = self.reading.at(node) {
             let place = self.reading.place(&at)?;

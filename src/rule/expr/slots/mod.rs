@@ -36,12 +36,14 @@ use regex::Regex;
 use self::compile::{Compiler, Trust};
 pub use self::cost::Cost;
 pub(super) use self::macros::each_child;
+pub(super) use self::moment::Moment;
 pub use self::reading::Ground;
-use self::scope::OUTSIDE;
 pub use self::scope::SlotScope;
 use self::scope::Stop;
-use self::tree::{Message, Test};
-use super::{EvaluationError, MESSAGE_MAX, Yields};
+use self::scope::{OUTSIDE, sure};
+pub(super) use self::term::Term;
+use self::tree::{Message, Test, Value};
+use super::{EvaluationError, MESSAGE_MAX, Scalar, Yields};
 use crate::rule::capture::Reads;
 
 /// An expression's compiled form.
@@ -59,6 +61,7 @@ pub(super) struct Slots {
 enum Root {
     Test(Test),
     Message(Message),
+    Scalar(Value),
 }
 
 impl Slots {
@@ -93,6 +96,7 @@ impl Slots {
             let root = match yields {
                 Yields::Bool => Root::Test(compiler.test(written)?),
                 Yields::Text => Root::Message(compiler.message(written)?),
+                Yields::Scalar => Root::Scalar(compiler.scalar(written)?),
             };
             Some((root, compiler.reading.names))
         };
@@ -105,7 +109,7 @@ impl Slots {
     pub(super) fn test(&self, scope: &SlotScope<'_>) -> Option<Result<bool, EvaluationError>> {
         self.answer(scope, |root| match root {
             Root::Test(test) => test.holds(scope, &OUTSIDE),
-            Root::Message(_) => Err(Stop::UNSURE),
+            Root::Message(_) | Root::Scalar(_) => Err(Stop::UNSURE),
         })
     }
 
@@ -119,6 +123,18 @@ impl Slots {
                 text.truncate(end);
             }
             Ok(text)
+        })
+    }
+
+    /// `None` when unsure.
+    pub(super) fn scalar<T>(
+        &self,
+        scope: &SlotScope<'_>,
+        read: impl Fn(Scalar<'_>) -> T,
+    ) -> Option<Result<T, EvaluationError>> {
+        self.answer(scope, |root| {
+            let Root::Scalar(value) = root else { return Err(Stop::UNSURE) };
+            sure(Scalar::of_term(value.term(scope, &OUTSIDE)?).map(&read))
         })
     }
 

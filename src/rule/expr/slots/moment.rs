@@ -9,7 +9,7 @@ const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799
 
 /// A CEL timestamp. Always within the years CEL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment {
+pub(in crate::rule::expr) struct Moment {
     /// Since the Unix epoch.
     seconds: i64,
     nanos: u32,
@@ -24,6 +24,11 @@ impl Moment {
 
     fn new(seconds: i64, nanos: u32) -> Option<Self> {
         SECONDS.contains(&seconds).then_some(Self { seconds, nanos })
+    }
+
+    /// Seconds since the Unix epoch, and the nanoseconds of the second.
+    pub(in crate::rule::expr) fn parts(self) -> (i64, u32) {
+        (self.seconds, self.nanos)
     }
 
     /// Later by so many nanoseconds.

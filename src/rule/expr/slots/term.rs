@@ -13,7 +13,7 @@ use crate::rule::number_types::NumberType;
 
 /// A value, borrowed from the event or the expression.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Term<'e> {
+pub(in crate::rule::expr) enum Term<'e> {
     Null,
     Bool(bool),
     Int(i64),

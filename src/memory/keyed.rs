@@ -1,0 +1,289 @@
+//! A bounded map whose entries expire: exact as long as nothing is evicted, and it counts what is.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::Key;
+use crate::model::Timestamp;
+
+/// Entries by key, each for `ttl` milliseconds after it was last touched. Over `limit` entries, those go first that were touched
+/// longest ago, or nearly.
+#[derive(Debug)]
+pub(super) struct Keyed<V> {
+    entries: HashMap<Key, Entry<V>, BuildHasherDefault<Uniform>>,
+    /// In the order of their expiry, nearly: what was touched since it was queued is queued again when its turn comes, and what was
+    /// removed is left out then.
+    queue: VecDeque<Queued>,
+    limit: usize,
+    ttl: i64,
+    serial: u32,
+    evicted: u64,
+    last_evicted: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Entry<V> {
+    value: V,
+    touched: Timestamp,
+    serial: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Queued {
+    key: Key,
+    touched: Timestamp,
+    /// Of the entry it stands for.
+    serial: u32,
+}
+
+/// Keys are cut from a cryptographic hash: any eight bytes of one are as good a hash as another.
+#[derive(Debug, Default)]
+pub(super) struct Uniform(u64);
+
+impl Hasher for Uniform {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut eight = [0; 8];
+            eight[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_le_bytes(eight);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+impl<V> Keyed<V> {
+    /// `limit` is at least 1; `ttl` in milliseconds.
+    pub(super) fn new(limit: usize, ttl: i64) -> Self {
+        Self {
+            entries: HashMap::default(),
+            queue: VecDeque::new(),
+            limit,
+            ttl,
+            serial: 0,
+            evicted: 0,
+            last_evicted: None,
+        }
+    }
+
+    /// What is remembered of a key; `None` when nothing is, any more.
+    pub(super) fn get(&mut self, key: Key, now: Timestamp) -> Option<&mut V> {
+        let expired = self.ends_before(now);
+        let entry = self.entries.get_mut(&key)?;
+        (entry.touched > expired).then_some(&mut entry.value)
+    }
+
+    /// Remembers `value` from now on, whatever was remembered before.
+    pub(super) fn insert(&mut self, key: Key, value: V, now: Timestamp) {
+        self.expire(now);
+        if self.entries.len() >= self.limit && !self.entries.contains_key(&key) {
+            self.evict(now);
+        }
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
+        self.entries.insert(key, Entry { value, touched: now, serial });
+        self.queue.push_back(Queued { key, touched: now, serial });
+        if self.queue.len() > 2 * self.limit + 16 {
+            let entries = &self.entries;
+            self.queue.retain(|queued| entries.get(&queued.key).is_some_and(|e| e.serial == queued.serial));
+        }
+    }
+
+    /// Remembers for another `ttl`.
+    pub(super) fn touch(&mut self, key: Key, now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.touched = entry.touched.max(now);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        self.entries.remove(&key);
+    }
+
+    /// Forgets what has expired.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let expired = self.ends_before(now);
+        while let Some(first) = self.queue.front().copied().filter(|first| first.touched <= expired) {
+            self.queue.pop_front();
+            match self.entries.get(&first.key) {
+                Some(entry) if entry.serial == first.serial && entry.touched > expired => {
+                    self.queue.push_back(Queued { touched: entry.touched, ..first });
+                }
+                Some(entry) if entry.serial == first.serial => drop(self.entries.remove(&first.key)),
+                _ => {}
+            }
+        }
+        // After a storm of keys, memory goes back to what the usual ones need.
+        if self.entries.capacity() > 1024 && self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to(2 * self.entries.len());
+            self.queue.shrink_to(2 * self.queue.len());
+        }
+    }
+
+    fn evict(&mut self, now: Timestamp) {
+        while let Some(first) = self.queue.pop_front() {
+            match self.entries.get(&first.key) {
+                Some(entry) if entry.serial == first.serial && entry.touched > first.touched => {
+                    self.queue.push_back(Queued { touched: entry.touched, ..first });
+                }
+                Some(entry) if entry.serial == first.serial => {
+                    self.entries.remove(&first.key);
+                    self.evicted += 1;
+                    self.last_evicted = Some(now);
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Entries touched then or before have expired.
+    fn ends_before(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.millis().saturating_sub(self.ttl))
+    }
+
+    /// Whether nothing was evicted that would not have expired by now: what is not remembered was not there.
+    pub(super) fn is_complete(&self, now: Timestamp) -> bool {
+        self.last_evicted.is_none_or(|at| at <= self.ends_before(now))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.capacity() * (size_of::<(Key, Entry<V>)>() + 1) + self.queue.capacity() * size_of::<Queued>()
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// For as long as they are remembered, in milliseconds.
+    pub(super) fn ttl(&self) -> i64 {
+        self.ttl
+    }
+
+    /// All entries with the time each was touched, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Timestamp, &V)> {
+        let mut all: Vec<_> = self.entries.iter().map(|(key, entry)| (*key, entry.touched, &entry.value)).collect();
+        all.sort_unstable_by_key(|(key, touched, _)| (*touched, *key));
+        all.into_iter()
+    }
+
+    /// Starts with what another, before it, has left: how many it evicted, and when last.
+    pub(super) fn go_on(&mut self, evicted: u64, last_evicted: Option<Timestamp>) {
+        (self.evicted, self.last_evicted) = (evicted, last_evicted);
+    }
+
+    pub(super) fn last_evicted(&self) -> Option<Timestamp> {
+        self.last_evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(u8),
+        Touch(u8),
+        Remove(u8),
+        Get(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(i64, Step)>> {
+        let step = (0_u8..4, 0_u8..12).prop_map(|(kind, key)| match kind {
+            0 => Step::Insert(key),
+            1 => Step::Touch(key),
+            2 => Step::Remove(key),
+            _ => Step::Get(key),
+        });
+        proptest::collection::vec((0_i64..8, step), 0..200)
+    }
+
+    proptest! {
+        /// With room for every key, it is a map of what was touched less than `ttl` ago.
+        #[test]
+        fn it_is_a_map_that_forgets(steps in steps()) {
+            let (mut keyed, mut naive, mut now) = (Keyed::new(12, 20), BTreeMap::new(), 0);
+            for (later, step) in steps {
+                now += later;
+                let at = Timestamp::from_millis(now);
+                naive.retain(|_, (touched, _)| now - *touched < 20);
+                match step {
+                    Step::Insert(key) => {
+                        keyed.insert(key.into(), now, at);
+                        naive.insert(key, (now, now));
+                    }
+                    Step::Touch(key) => {
+                        if naive.contains_key(&key) {
+                            keyed.touch(key.into(), at);
+                        }
+                        naive.entry(key).and_modify(|(touched, _)| *touched = now);
+                    }
+                    Step::Remove(key) => {
+                        keyed.remove(key.into());
+                        naive.remove(&key);
+                    }
+                    Step::Get(key) => {
+                        let found = keyed.get(key.into(), at).copied();
+                        prop_assert_eq!(found, naive.get(&key).map(|(_, value)| *value));
+                    }
+                }
+                keyed.expire(at);
+                // What was touched may linger, behind what was queued when it was.
+                prop_assert!(keyed.len() >= naive.len());
+                prop_assert!(keyed.queue.len() <= 2 * 12 + 17);
+            }
+            prop_assert_eq!(keyed.evicted(), 0);
+        }
+
+        /// With less room, it never holds more than its limit, and says so when it forgot something early.
+        #[test]
+        fn it_is_bounded(steps in steps()) {
+            let (mut keyed, mut naive, mut now) = (Keyed::new(5, 40), BTreeMap::new(), 0);
+            for (later, step) in steps {
+                now += later;
+                let at = Timestamp::from_millis(now);
+                naive.retain(|_, touched| now - *touched < 40);
+                match step {
+                    Step::Insert(key) => {
+                        keyed.insert(key.into(), (), at);
+                        naive.insert(key, now);
+                    }
+                    Step::Remove(key) => {
+                        keyed.remove(key.into());
+                        naive.remove(&key);
+                    }
+                    Step::Touch(key) | Step::Get(key) => {
+                        let found = keyed.get(key.into(), at).is_some();
+                        prop_assert!(!found || naive.contains_key(&key));
+                        prop_assert!(found == naive.contains_key(&key) || !keyed.is_complete(at), "it knew it had forgotten");
+                    }
+                }
+                prop_assert!(keyed.len() <= 5);
+            }
+        }
+    }
+}

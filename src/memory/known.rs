@@ -1,0 +1,177 @@
+//! Keys that were seen on another contract: what events may refer to.
+
+use super::duplicates::{Duplicates, SavedDuplicates};
+use super::{Delivery, Key, Usage};
+use crate::model::Timestamp;
+
+/// The keys seen in the last while, and since when somebody looks.
+#[derive(Debug)]
+pub struct Known {
+    keys: Duplicates,
+    /// When the first key could have been noted.
+    since: Timestamp,
+    /// How long it takes until what is referred to has been seen, in milliseconds.
+    warm_up: i64,
+    /// Whether a contract feeds it now.
+    is_fed: bool,
+}
+
+/// Of a key that has not been seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reference {
+    /// It was not there.
+    Dangling,
+    /// It may have been there before anybody looked, or be among those that were forgotten to make room.
+    Unsure,
+}
+
+#[derive(Debug, Clone, PartialEq, minicbor::Encode, minicbor::Decode)]
+pub struct SavedKnown {
+    #[n(0)]
+    keys: SavedDuplicates,
+    #[n(1)]
+    since: i64,
+}
+
+impl Known {
+    /// `limit` keys, each for `window` milliseconds after it was seen last. For `warm_up` milliseconds from now, a key that is not
+    /// known may have been there before.
+    pub fn new(limit: usize, window: i64, warm_up: i64, now: Timestamp) -> Self {
+        Self { keys: Duplicates::new(limit, window), since: now, warm_up, is_fed: true }
+    }
+
+    /// Begins again to look, if nobody did meanwhile: events may have passed unseen.
+    pub fn set_fed(&mut self, is_fed: bool, now: Timestamp) {
+        if is_fed && !self.is_fed {
+            self.since = now;
+        }
+        self.is_fed = is_fed;
+    }
+
+    /// `None` when the key is known.
+    pub fn find(&mut self, key: Key, now: Timestamp) -> Option<Reference> {
+        if self.keys.contains(key, now) {
+            return None;
+        }
+        let is_warm = now.millis().saturating_sub(self.since.millis()) >= self.warm_up;
+        let is_sure = self.is_fed && is_warm && self.keys.is_complete(now);
+        Some(if is_sure { Reference::Dangling } else { Reference::Unsure })
+    }
+
+    /// Notes a key, which its event brings to the mesh stream now.
+    pub fn introduce(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
+        self.keys.is_duplicate(key, delivery, now);
+    }
+
+    /// The event that brought it is on the mesh stream.
+    pub fn settle(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
+        self.keys.settle(key, delivery, now);
+        self.keys.touch(key, now);
+    }
+
+    /// The event that brought it is not.
+    pub fn release(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
+        self.keys.release(key, delivery, now);
+    }
+
+    pub fn expire(&mut self, now: Timestamp) {
+        self.keys.expire(now);
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.keys.usage()
+    }
+
+    pub fn save(&self) -> SavedKnown {
+        SavedKnown { keys: self.keys.save(), since: self.since.millis() }
+    }
+
+    /// `is_clean` when nothing came after what was saved. If not, keys may have, and it takes time again until all are known.
+    pub fn restore(&mut self, saved: SavedKnown, is_clean: bool) {
+        self.keys.restore(saved.keys);
+        if is_clean {
+            self.since = Timestamp::from_millis(saved.since);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WINDOW: i64 = 50;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn delivery(request: u64) -> Delivery {
+        Delivery { request, index: 0 }
+    }
+
+    #[test]
+    fn nothing_is_sure_before_it_could_have_been_seen() {
+        let mut known = Known::new(10, WINDOW, 20, at(0));
+        assert_eq!(known.find(1, at(19)), Some(Reference::Unsure));
+        assert_eq!(known.find(1, at(20)), Some(Reference::Dangling));
+        known.introduce(1, delivery(1), at(21));
+        assert_eq!(known.find(1, at(22)), None, "it is on its way");
+        known.release(1, delivery(1), at(23));
+        assert_eq!(known.find(1, at(24)), Some(Reference::Dangling));
+        known.set_fed(false, at(30));
+        assert_eq!(known.find(1, at(31)), Some(Reference::Unsure), "nobody feeds it");
+        known.set_fed(true, at(40));
+        assert_eq!(known.find(1, at(59)), Some(Reference::Unsure));
+        assert_eq!(known.find(1, at(60)), Some(Reference::Dangling));
+    }
+
+    #[test]
+    fn what_was_forgotten_to_make_room_is_not_held_against_anyone() {
+        let mut known = Known::new(1, WINDOW, 0, at(0));
+        for key in [1, 2] {
+            known.introduce(key, delivery(1), at(1));
+            known.settle(key, delivery(1), at(1));
+        }
+        assert_eq!(known.find(2, at(2)), None);
+        assert_eq!(known.find(1, at(2)), Some(Reference::Unsure));
+        assert_eq!(known.find(1, at(1 + WINDOW)), Some(Reference::Dangling), "it would have expired by now");
+    }
+
+    #[test]
+    fn a_crash_makes_it_unsure_and_a_deploy_does_not() {
+        let mut before = Known::new(10, WINDOW, 20, at(0));
+        before.introduce(1, delivery(1), at(1));
+        before.settle(1, delivery(1), at(1));
+        for (is_clean, expected) in [(true, Reference::Dangling), (false, Reference::Unsure)] {
+            let mut after = Known::new(10, WINDOW, 20, at(30));
+            after.restore(before.save(), is_clean);
+            assert_eq!((after.find(1, at(31)), after.find(2, at(31))), (None, Some(expected)));
+        }
+    }
+
+    proptest! {
+        /// Against a model that keeps when each key was last on the mesh stream.
+        #[test]
+        fn it_says_what_a_naive_model_says(
+            events in proptest::collection::vec((0_i64..15, 0_u8..8, any::<bool>()), 0..150),
+        ) {
+            let (mut known, mut naive, mut now) = (Known::new(1000, WINDOW, 0, at(0)), BTreeMap::<u8, i64>::new(), 0);
+            for (request, (later, key, introduces)) in events.into_iter().enumerate() {
+                now += later;
+                if introduces {
+                    let delivery = delivery(request as u64 + 1);
+                    known.introduce(key.into(), delivery, at(now));
+                    known.settle(key.into(), delivery, at(now));
+                    naive.insert(key, now);
+                } else {
+                    let is_known = naive.get(&key).is_some_and(|last| now - last < WINDOW);
+                    prop_assert_eq!(known.find(key.into(), at(now)).is_none(), is_known);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Numbers that count up, key by key.
+//!
+//! What is compared with is the highest number on the mesh stream, or on its way there. A client that repeats a request because
+//! the answer was lost sends numbers that are there already: such a record is judged as it was the first time, by what came before
+//! its request.
+
+use super::keyed::Keyed;
+use super::{Delivery, Key, Usage};
+use crate::model::Timestamp;
+
+/// The last number of each key.
+#[derive(Debug)]
+pub struct Sequence {
+    keys: Keyed<Track>,
+}
+
+/// How a number follows the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disorder {
+    /// Numbers between them are missing.
+    Gap,
+    /// It is not higher.
+    Regress,
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    /// The highest on the mesh stream.
+    settled: Option<i64>,
+    /// On their way there.
+    pending: Vec<(Delivery, i64)>,
+    /// The request that brought the last number, or 0.
+    request: u64,
+    /// The highest number before that request.
+    before: Option<i64>,
+    /// The place of the last number in it.
+    index: u32,
+    /// While that request is repeated: how far, and the highest number so far, and before the last record.
+    repeat: Option<Repeat>,
+    /// Whether numbers may have come that nobody remembers.
+    may_have_missed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Repeat {
+    index: u32,
+    high: Option<i64>,
+    high_before: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, minicbor::Encode, minicbor::Decode)]
+pub struct SavedSequence {
+    #[n(0)]
+    keys: Vec<SavedTrack>,
+    #[n(1)]
+    evicted: u64,
+    #[n(2)]
+    last_evicted: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, minicbor::Encode, minicbor::Decode)]
+struct SavedTrack {
+    #[n(0)]
+    high: u64,
+    #[n(1)]
+    low: u64,
+    #[n(2)]
+    settled: i64,
+    #[n(3)]
+    request: u64,
+    #[n(4)]
+    before: Option<i64>,
+    #[n(5)]
+    index: u32,
+    #[n(6)]
+    touched: i64,
+}
+
+impl Sequence {
+    /// `limit` keys, each for `window` milliseconds after its last number.
+    pub fn new(limit: usize, window: i64) -> Self {
+        Self { keys: Keyed::new(limit, window) }
+    }
+
+    /// How the number follows those before it; `None` when it is the next, or the first. It is on its way from now on.
+    pub fn follow(&mut self, key: Key, number: i64, delivery: Delivery, now: Timestamp) -> Option<Disorder> {
+        let Some(track) = self.keys.get(key, now) else {
+            let pending = vec![(delivery, number)];
+            let (request, index) = (delivery.request, delivery.index);
+            self.keys.insert(key, Track { pending, request, index, ..Track::default() }, now);
+            return None;
+        };
+        let disorder = track.follow(number, delivery);
+        self.keys.touch(key, now);
+        disorder
+    }
+
+    /// The event with the number is on the mesh stream.
+    pub fn settle(&mut self, key: Key, number: i64, delivery: Delivery, now: Timestamp) {
+        if let Some(track) = self.keys.get(key, now) {
+            track.forget(number, delivery);
+            track.settled = track.settled.max(Some(number));
+        }
+    }
+
+    /// The event with the number is not on the mesh stream.
+    pub fn release(&mut self, key: Key, number: i64, delivery: Delivery, now: Timestamp) {
+        let Some(track) = self.keys.get(key, now) else { return };
+        track.forget(number, delivery);
+        if let Some(repeat) = track.repeat.as_mut().filter(|repeat| repeat.index == delivery.index) {
+            repeat.high = repeat.high_before;
+        }
+        if track.settled.is_none() && track.pending.is_empty() {
+            self.keys.remove(key);
+        }
+    }
+
+    pub fn expire(&mut self, now: Timestamp) {
+        self.keys.expire(now);
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage::of(
+            &self.keys,
+            self.keys.iter().map(|(_, _, t)| t.pending.capacity() * size_of::<(Delivery, i64)>()).sum(),
+        )
+    }
+
+    pub fn save(&self) -> SavedSequence {
+        let settled = self.keys.iter().filter_map(|(key, touched, track)| {
+            Some(SavedTrack {
+                high: (key >> 64) as u64,
+                low: key as u64,
+                settled: track.settled?,
+                request: track.request,
+                before: track.before,
+                index: track.index,
+                touched: touched.millis(),
+            })
+        });
+        SavedSequence {
+            keys: settled.collect(),
+            evicted: self.keys.evicted(),
+            last_evicted: self.keys.last_evicted().map(Timestamp::millis),
+        }
+    }
+
+    /// `is_clean` when nothing came after what was saved. If not, the first number of each key may follow one that nobody
+    /// remembers, and is no gap.
+    pub fn restore(&mut self, saved: SavedSequence, is_clean: bool) {
+        for SavedTrack { high, low, settled, request, before, index, touched } in saved.keys {
+            let track = Track {
+                settled: Some(settled),
+                request,
+                before,
+                index,
+                may_have_missed: !is_clean,
+                ..Track::default()
+            };
+            self.keys.insert(u128::from(high) << 64 | u128::from(low), track, Timestamp::from_millis(touched));
+        }
+        self.keys.go_on(saved.evicted, saved.last_evicted.map(Timestamp::from_millis));
+    }
+}
+
+impl Track {
+    fn high(&self) -> Option<i64> {
+        self.pending.iter().map(|(_, number)| *number).max().max(self.settled)
+    }
+
+    fn follow(&mut self, number: i64, delivery: Delivery) -> Option<Disorder> {
+        let is_repeated = delivery.request != 0 && delivery.request == self.request && delivery.index <= self.index;
+        let high = if is_repeated {
+            let begun = self.repeat.filter(|repeat| repeat.index < delivery.index);
+            let high = begun.map_or(self.before, |repeat| repeat.high);
+            self.repeat = Some(Repeat { index: delivery.index, high: high.max(Some(number)), high_before: high });
+            high
+        } else {
+            let high = self.high();
+            if delivery.request != self.request || delivery.request == 0 {
+                (self.request, self.before) = (delivery.request, high);
+            }
+            (self.index, self.repeat) = (delivery.index, None);
+            high
+        };
+        self.pending.push((delivery, number));
+        let high = high?;
+        if number <= high {
+            Some(Disorder::Regress)
+        } else {
+            let is_gap = number - 1 > high && !self.may_have_missed;
+            self.may_have_missed &= is_repeated;
+            is_gap.then_some(Disorder::Gap)
+        }
+    }
+
+    fn forget(&mut self, number: i64, delivery: Delivery) {
+        if let Some(at) = self.pending.iter().position(|pending| *pending == (delivery, number)) {
+            self.pending.swap_remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
+    /// Sends a request of numbers, all of one key, and forwards what is no regress.
+    fn send(sequence: &mut Sequence, request: u64, numbers: &[i64]) -> Vec<Option<Disorder>> {
+        let delivery = |index: usize| Delivery { request, index: index as u32 };
+        let follow = |(index, number): (usize, &i64)| {
+            let disorder = sequence.follow(1, *number, delivery(index), NOW);
+            match disorder {
+                Some(Disorder::Regress) => sequence.release(1, *number, delivery(index), NOW),
+                _ => {}
+            }
+            disorder
+        };
+        let found: Vec<_> = numbers.iter().enumerate().map(follow).collect();
+        for (index, number) in numbers.iter().enumerate().filter(|(index, _)| found[*index] != Some(Disorder::Regress))
+        {
+            sequence.settle(1, *number, delivery(index), NOW);
+        }
+        found
+    }
+
+    #[test]
+    fn gaps_and_regressions_are_told() {
+        let mut sequence = Sequence::new(10, 1000);
+        assert_eq!(send(&mut sequence, 1, &[5, 6, 8]), [None, None, Some(Disorder::Gap)]);
+        assert_eq!(send(&mut sequence, 2, &[8, 7, 9]), [Some(Disorder::Regress), Some(Disorder::Regress), None]);
+        assert_eq!(send(&mut sequence, 3, &[i64::MAX, i64::MIN]), [Some(Disorder::Gap), Some(Disorder::Regress)]);
+    }
+
+    #[test]
+    fn a_request_that_comes_again_is_judged_as_it_was() {
+        let mut sequence = Sequence::new(10, 1000);
+        send(&mut sequence, 1, &[4]);
+        let numbers = [5, 7, 6, 8, 8];
+        let first = send(&mut sequence, 2, &numbers);
+        for _ in 0..3 {
+            assert_eq!(send(&mut sequence, 2, &numbers), first);
+        }
+        assert_eq!(send(&mut sequence, 3, &[9]), [None]);
+    }
+
+    #[test]
+    fn what_did_not_come_through_is_not_followed() {
+        let mut sequence = Sequence::new(10, 1000);
+        send(&mut sequence, 1, &[1]);
+        let late = Delivery { request: 2, index: 0 };
+        assert_eq!(sequence.follow(1, 2, late, NOW), None);
+        sequence.release(1, 2, late, NOW);
+        assert_eq!(send(&mut sequence, 3, &[2]), [None]);
+    }
+
+    #[test]
+    fn after_a_crash_no_gap_is_made_up() {
+        for (is_clean, expected) in [(true, Some(Disorder::Gap)), (false, None)] {
+            let mut before = Sequence::new(10, 1000);
+            send(&mut before, 1, &[1, 2]);
+            let mut after = Sequence::new(10, 1000);
+            after.restore(before.save(), is_clean);
+            assert_eq!(after.save(), before.save());
+            assert_eq!(send(&mut after, 1, &[1, 2]), [None, None], "the answer was lost in the crash");
+            assert_eq!(send(&mut after, 2, &[5]), [expected]);
+            assert_eq!(send(&mut after, 3, &[2, 9]), [Some(Disorder::Regress), Some(Disorder::Gap)]);
+        }
+    }
+
+    proptest! {
+        /// Against a model that keeps the highest number of each key.
+        #[test]
+        fn it_says_what_a_naive_model_says(
+            events in proptest::collection::vec((0_u8..4, -3_i64..12, any::<bool>()), 0..150),
+        ) {
+            let (mut sequence, mut naive) = (Sequence::new(1000, 1000), BTreeMap::<u8, i64>::new());
+            for (request, (key, number, is_forwarded)) in events.into_iter().enumerate() {
+                let delivery = Delivery { request: request as u64 + 1, index: 0 };
+                let found = sequence.follow(key.into(), number, delivery, NOW);
+                let expected = match naive.get(&key) {
+                    Some(high) if number <= *high => Some(Disorder::Regress),
+                    Some(high) if number > high + 1 => Some(Disorder::Gap),
+                    _ => None,
+                };
+                prop_assert_eq!(found, expected);
+                if is_forwarded {
+                    sequence.settle(key.into(), number, delivery, NOW);
+                    let high = naive.entry(key).or_insert(number);
+                    *high = number.max(*high);
+                } else {
+                    sequence.release(key.into(), number, delivery, NOW);
+                }
+            }
+        }
+    }
+}
