@@ -9,6 +9,7 @@
 //! (`tests/architecture.rs` enforces it):
 //!
 //! * [`model`]: the nouns.
+//! * [`memory`]: what checks remember between events.
 //! * [`decode`], [`rule`]: bytes to events; what can be wrong with an event.
 //! * [`plan`]: a schema compiled for one pass over an event's bytes.
 //! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
@@ -20,7 +21,7 @@
 //! * [`pipeline`]: wires a source through the gate to its sinks.
 //! * [`admin`], [`cli`]: what operators and people at a terminal use.
 //!
-//! `model`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer` and `diff` are the *core*: synchronous and pure. Time, bytes and
+//! `model`, `memory`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer` and `diff` are the *core*: synchronous and pure. Time, bytes and
 //! randomness are passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock give the same verdicts.
 //!
 //! Deliberately absent: transformation of events (a good event leaves as it came), plugins, a rule language of our own.

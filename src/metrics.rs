@@ -58,6 +58,33 @@ pub struct Metrics {
     pub reloads: IntCounterVec,
     /// `meshgate_slo_target_ratio{domain,contract}`: the share of events that may fail, from the contract's `slo`.
     pub slo_target: GaugeVec,
+    /// `meshgate_candidate_info{revision}`: 1 for the candidate rules that are judged beside those in force.
+    candidate_info: IntGaugeVec,
+    /// `meshgate_candidate_events_total{domain,contract}`: events judged by both.
+    candidate_events: IntCounterVec,
+    /// `meshgate_candidate_changes_total{domain,contract,rule,change}`: events whose verdict would change, by the rules that are why:
+    /// `would_quarantine` or `would_no_longer_quarantine`.
+    candidate_changes: IntCounterVec,
+    /// `meshgate_breaker_state{domain,contract}`: 0 closed, 1 half open, 2 open.
+    pub breaker_state: IntGaugeVec,
+    /// `meshgate_breaker_opened_total{domain,contract}`.
+    pub breaker_opened: IntCounterVec,
+    /// `meshgate_breaker_events_total{domain,contract,outcome}`: events `held`, or `forwarded` whatever their verdict.
+    pub breaker_events: IntCounterVec,
+    /// `meshgate_stream_check_failing{domain,contract,rule}`: 1 while the last window of a check fails.
+    pub stream_failing: IntGaugeVec,
+    /// `meshgate_stream_check_value{domain,contract,rule,bound}`: what the last window of a check came to; milliseconds for latencies.
+    pub stream_value: GaugeVec,
+    /// `meshgate_state_entries{domain,contract,rule}`: keys a check remembers.
+    pub state_entries: IntGaugeVec,
+    /// `meshgate_state_entries_limit{domain,contract,rule}`: the most it may remember.
+    pub state_limit: IntGaugeVec,
+    /// `meshgate_state_bytes{domain,contract,rule}`: about how much memory that takes.
+    pub state_bytes: IntGaugeVec,
+    /// `meshgate_state_evicted_total{domain,contract,rule}`: keys forgotten early, to make room.
+    pub state_evicted: IntCounterVec,
+    /// `meshgate_state_snapshots_total{outcome}`: `written` or `failed`.
+    pub state_snapshots: IntCounterVec,
     _build_info: Gauge,
 }
 
@@ -132,6 +159,85 @@ impl Metrics {
                 let opts = Opts::new("meshgate_slo_target_ratio", "Share of events that may fail, from the contract.");
                 registered(&r, GaugeVec::new(opts, &["domain", "contract"]).expect("static options"))
             },
+            candidate_info: gauges(
+                &r,
+                "meshgate_candidate_info",
+                "1 for the candidate rules that are judged beside those in force.",
+                &["revision"],
+            ),
+            candidate_events: counters(
+                &r,
+                "meshgate_candidate_events_total",
+                "Events judged by the candidate rules too.",
+                &["domain", "contract"],
+            ),
+            candidate_changes: counters(
+                &r,
+                "meshgate_candidate_changes_total",
+                "Events that the candidate rules would quarantine, or would no longer, by the rules that are why.",
+                &["domain", "contract", "rule", "change"],
+            ),
+            breaker_state: gauges(
+                &r,
+                "meshgate_breaker_state",
+                "0 closed, 1 half open, 2 open.",
+                &["domain", "contract"],
+            ),
+            breaker_opened: counters(
+                &r,
+                "meshgate_breaker_opened_total",
+                "How often the breaker opened.",
+                &["domain", "contract"],
+            ),
+            breaker_events: counters(
+                &r,
+                "meshgate_breaker_events_total",
+                "Events held by an open breaker, or forwarded whatever their verdict.",
+                &["domain", "contract", "outcome"],
+            ),
+            stream_failing: gauges(
+                &r,
+                "meshgate_stream_check_failing",
+                "1 while the last window of the check fails.",
+                &["domain", "contract", "rule"],
+            ),
+            stream_value: {
+                let opts = Opts::new(
+                    "meshgate_stream_check_value",
+                    "What the last window of the check came to; milliseconds for latencies.",
+                );
+                registered(&r, GaugeVec::new(opts, &["domain", "contract", "rule", "bound"]).expect("static options"))
+            },
+            state_entries: gauges(
+                &r,
+                "meshgate_state_entries",
+                "Keys that the check remembers.",
+                &["domain", "contract", "rule"],
+            ),
+            state_limit: gauges(
+                &r,
+                "meshgate_state_entries_limit",
+                "The most keys that the check may remember.",
+                &["domain", "contract", "rule"],
+            ),
+            state_bytes: gauges(
+                &r,
+                "meshgate_state_bytes",
+                "About how much memory the check takes.",
+                &["domain", "contract", "rule"],
+            ),
+            state_evicted: counters(
+                &r,
+                "meshgate_state_evicted_total",
+                "Keys that the check forgot early, to make room.",
+                &["domain", "contract", "rule"],
+            ),
+            state_snapshots: counters(
+                &r,
+                "meshgate_state_snapshots_total",
+                "Snapshots of what checks remember: written or failed.",
+                &["outcome"],
+            ),
             _build_info: build_info,
             registry: r,
         }
@@ -177,6 +283,31 @@ impl Metrics {
             let _ = self.rules_info.remove_label_values(&[domain, before]);
         }
         self.rules_info.with_label_values(&[domain, revision]).set(1);
+    }
+
+    /// Marks `revision` as the candidate's, and forgets the one before it.
+    pub fn set_candidate(&self, before: Option<&str>, revision: &str) {
+        if let Some(before) = before.filter(|before| *before != revision) {
+            let _ = self.candidate_info.remove_label_values(&[before]);
+        }
+        self.candidate_info.with_label_values(&[revision]).set(1);
+    }
+
+    /// Counts the events that were judged by candidate rules too: domain and contract of each, and of those whose verdict would
+    /// change, each rule that is why, and how.
+    pub fn count_candidate<'a>(&self, events: &[[&'a str; 2]], changes: &[[&'a str; 4]]) {
+        let (mut counted, mut changed) = (Vec::new(), Vec::new());
+        events.iter().for_each(|labels| count(&mut counted, *labels));
+        changes.iter().for_each(|labels| count(&mut changed, *labels));
+        add(&self.candidate_events, &counted);
+        add(&self.candidate_changes, &changed);
+    }
+
+    /// Forgets what a check shows that is no longer in force. Counters stay.
+    pub fn forget_check(&self, labels: &[&str; 3]) {
+        for gauge in [&self.stream_failing, &self.state_entries, &self.state_limit, &self.state_bytes] {
+            let _ = gauge.remove_label_values(labels);
+        }
     }
 
     /// A counter's series as they stand: labels and value.

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 /// What each module may import: what stands below it, never a sibling. Lowest first.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("memory", &["model"]),
     ("decode", &["model"]),
-    ("rule", &["model"]),
+    ("rule", &["model", "memory"]),
     ("plan", &["model", "decode", "rule"]),
-    ("contract", &["model", "decode", "rule", "plan"]),
-    ("gate", &["model", "decode", "rule", "plan", "contract"]),
+    ("contract", &["model", "memory", "decode", "rule", "plan"]),
+    ("gate", &["model", "memory", "decode", "rule", "plan", "contract"]),
     ("infer", &["model", "decode", "rule", "plan", "contract"]),
     ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
     ("port", &["model"]),
@@ -21,19 +22,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("source", &["model", "decode", "port", "metrics"]),
     ("sink", &["model", "port", "metrics"]),
     ("config", &["model", "decode", "rule", "contract", "gate", "source", "sink"]),
-    ("pipeline", &["model", "decode", "rule", "contract", "gate", "port", "metrics", "source", "sink", "config"]),
+    (
+        "pipeline",
+        &[
+            "model", "memory", "decode", "rule", "contract", "gate", "diff", "port", "metrics", "source", "sink",
+            "config",
+        ],
+    ),
     ("admin", &["model", "contract", "metrics", "config", "pipeline"]),
     (
         "cli",
         &[
-            "model", "decode", "rule", "contract", "gate", "infer", "diff", "port", "metrics", "source", "sink",
-            "config", "pipeline", "admin",
+            "model", "memory", "decode", "rule", "contract", "gate", "infer", "diff", "port", "metrics", "source",
+            "sink", "config", "pipeline", "admin",
         ],
     ),
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "infer", "diff"];
+const CORE: &[&str] = &["model", "memory", "decode", "rule", "plan", "contract", "gate", "infer", "diff"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

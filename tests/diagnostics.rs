@@ -41,7 +41,8 @@ fn diagnostics(files: &RuleFiles) -> Vec<Diagnostic> {
     let mut diagnostics = compiled.diagnostics;
     for domain in compiled.set.domains() {
         for contract in domain.contracts.values() {
-            diagnostics.extend(contract.examples().iter().filter_map(|e| contract.try_example(e, domain).failure));
+            diagnostics
+                .extend(contract.examples().iter().filter_map(|e| contract.try_example(e, &compiled.set).failure));
         }
     }
     diagnostics

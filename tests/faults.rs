@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meshgate::config::{self, Overrides};
+use meshgate::config::{self, Overrides, RuleSource};
 use meshgate::gate::delivery::RetryPolicy;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
     DeadLetter, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode, Timestamp,
     Trouble, Unsettled,
 };
-use meshgate::pipeline::rules::Rules;
+use meshgate::pipeline::rules::{RuleOptions, Rules};
 use meshgate::pipeline::{Gate, GateOptions};
 use meshgate::port::{BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, MeshSink, StreamReader};
 
@@ -113,7 +113,7 @@ fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>
     std::fs::write(people.join("domain.yaml"), format!("{DOMAIN}{domain}\n")).unwrap();
     std::fs::write(people.join("joined.yaml"), format!("{CONTRACT}{contract}\n")).unwrap();
     let metrics = Arc::new(Metrics::new());
-    let (rules, loaded) = Rules::load(dir.path(), Arc::clone(&metrics)).unwrap();
+    let (rules, loaded) = Rules::load(RuleOptions::new(RuleSource::from(dir.path()), Arc::clone(&metrics))).unwrap();
     assert!(loaded.is_good, "{:#?}", loaded.diagnostics);
     let text = (!settings.is_empty()).then_some(settings.as_bytes());
     let config = config::parse(text, Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
@@ -247,7 +247,7 @@ fn a_target_that_is_gone_from_the_rules_is_gone_from_the_metrics() {
     };
     contract("slo: [{property: errorRate, value: 0.5, unit: percent}]\n");
     let metrics = Arc::new(Metrics::new());
-    let (rules, loaded) = Rules::load(dir.path(), Arc::clone(&metrics)).unwrap();
+    let (rules, loaded) = Rules::load(RuleOptions::new(RuleSource::from(dir.path()), Arc::clone(&metrics))).unwrap();
     assert!(loaded.is_good, "{:#?}", loaded.diagnostics);
     let told = || metrics.render().lines().any(|line| line.starts_with("meshgate_slo_target_ratio{"));
     assert!(told());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
-use meshgate::config::{self, Overrides};
+use meshgate::config::{self, Overrides, RuleSource};
 use meshgate::gate::delivery::RetryPolicy;
 use meshgate::gate::document;
 use meshgate::metrics::Metrics;
@@ -13,7 +13,7 @@ use meshgate::model::{
     DeadLetter, HashKey, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode,
     Timestamp, Trouble, Unsettled, Verdict,
 };
-use meshgate::pipeline::rules::Rules;
+use meshgate::pipeline::rules::{RuleOptions, Rules};
 use meshgate::pipeline::{Gate, GateOptions};
 use meshgate::port::{
     BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink, StreamReader,
@@ -120,7 +120,8 @@ impl Catalog for FarEnd {
 /// The sample rules, compiled once.
 static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
-    let (rules, loaded) = Rules::load(&dir, Arc::new(Metrics::new())).expect("the sample rules");
+    let (rules, loaded) =
+        Rules::load(RuleOptions::new(RuleSource::Directory(dir), Arc::new(Metrics::new()))).expect("the sample rules");
     assert!(loaded.is_good);
     Arc::new(rules)
 });

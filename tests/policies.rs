@@ -35,7 +35,7 @@ fn metadata(more: &str) -> String {
 fn judged(compiled: &Compiled, event: &str) -> (Verdict, Vec<(String, Mode)>) {
     let contract = compiled.set.contract("shop", "sold").expect("it compiled");
     let record = Record::new(event.to_owned(), "shop".into(), Timestamp::default());
-    let judgement = judge_against(contract, &record, Timestamp::default());
+    let judgement = judge_against(contract, &record, Timestamp::default(), None).0;
     (judgement.verdict, judgement.violations.iter().map(|v| (v.rule.to_string(), v.mode)).collect())
 }
 
@@ -116,8 +116,7 @@ fn examples_may_expect_a_policys_rule() {
         )
     };
     let compiled = good(&expects("identity/has_id"), "");
-    let domain = compiled.set.domain("shop").expect("it compiled");
     let contract = compiled.set.contract("shop", "sold").expect("it compiled");
-    assert!(contract.try_example(&contract.examples()[0], domain).failure.is_none());
+    assert!(contract.try_example(&contract.examples()[0], &compiled.set).failure.is_none());
     assert!(!contract::compile(&files(&expects("identity/other"), ""), "r").is_good());
 }

@@ -19,7 +19,7 @@ fn the_sample_domains_are_good_and_every_rule_is_tested() {
         for contract in domain.contracts.values() {
             let mut failed = BTreeSet::new();
             for example in contract.examples() {
-                let tried = contract.try_example(example, domain);
+                let tried = contract.try_example(example, &compiled.set);
                 let told: Vec<_> = tried.failure.into_iter().collect();
                 assert_eq!(diagnostic::text(&told, &files, "rules/", false), "");
                 failed.extend(tried.violations);
@@ -45,7 +45,7 @@ proptest::proptest! {
         let compiled = contract::compile(&files, "test");
         for domain in compiled.set.domains() {
             for contract in domain.contracts.values() {
-                contract.examples().iter().for_each(|e| drop(contract.try_example(e, domain)));
+                contract.examples().iter().for_each(|e| drop(contract.try_example(e, &compiled.set)));
             }
         }
         for colour in [false, true] {

@@ -19,7 +19,7 @@ static SCHEMA: LazyLock<Both> = LazyLock::new(|| Both::of(ORDER_SCHEMA));
 fuzz_target!(|data: &[u8]| {
     let record =
         Record { partition_key: Some("O-000001".into()), ..Record::new(data.to_vec(), "orders-events".into(), NOW) };
-    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None };
+    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: None };
     let judgement = judge::judge(&CONTRACTS, &record, terms, NOW).judgement;
     let event = json::parse(data);
     let is_malformed = judgement.violations.iter().any(|violation| &*violation.rule == "malformed");

@@ -16,8 +16,8 @@ use serde_json::json;
 use super::output::{self, Format, Row};
 use super::{FINDINGS, GOOD, trouble};
 use crate::config::rules;
-use crate::contract::{self, Contract, ContractSet, diagnostic};
-use crate::gate::judge::{self, Terms};
+use crate::contract::{self, ContractSet, States, diagnostic};
+use crate::diff::sample::Judge;
 use crate::model::{Judgement, Position, Record, Timestamp, Verdict};
 use crate::rule::pointer::Pointer;
 
@@ -77,11 +77,13 @@ pub fn run(args: JudgeArgs) -> ExitCode {
         eprint!("{}", diagnostic::text(&compiled.diagnostics, &files, &prefix, io::stderr().is_terminal()));
         return trouble("the rules do not compile, so nothing was judged; `meshgate check` shows this too");
     }
-    let target = match Target::of(&args, &compiled.set) {
+    let now = args.now.unwrap_or_else(crate::pipeline::now);
+    let states = States::fresh(&compiled.set, now);
+    let target = match target(&args, &compiled.set, &states) {
         Ok(target) => target,
         Err(message) => return trouble(message),
     };
-    match back_test(&args, &target) {
+    match back_test(&args, target, now) {
         Ok(summary) => {
             if let Err(error) = summary.print(Format::or_by_terminal(args.format)) {
                 return trouble(format_args!("cannot print the summary: {error}"));
@@ -92,39 +94,21 @@ pub fn run(args: JudgeArgs) -> ExitCode {
     }
 }
 
-/// How an event finds its contract.
-enum Target<'a> {
-    Routed { set: &'a ContractSet, type_pointer: Option<&'a Pointer> },
-    One(&'a Arc<Contract>),
-}
-
-impl<'a> Target<'a> {
-    fn of(args: &'a JudgeArgs, set: &'a ContractSet) -> Result<Self, String> {
-        let Some(named) = &args.contract else {
-            let stream = args.stream.as_deref().unwrap_or_default();
-            if set.covers(stream).is_none() {
-                return Err(format!(
-                    "no contract covers stream {stream:?}; name a stream that some match.stream covers"
-                ));
-            }
-            return Ok(Self::Routed { set, type_pointer: args.type_pointer.as_ref() });
-        };
-        let found = named.split_once('/').and_then(|(domain, name)| set.contract(domain, name));
-        found.map(Self::One).ok_or_else(|| format!("there is no contract {named:?}; write it as domain/name"))
-    }
-
-    fn judge(&self, record: &Record, now: Timestamp) -> Judgement {
-        match self {
-            Self::One(contract) => judge::judge_against(contract, record, now),
-            Self::Routed { set, type_pointer } => {
-                let terms = Terms { record_bytes_max: RECORD_BYTES_MAX, type_pointer: *type_pointer };
-                judge::judge(set, record, terms, now).judgement
-            }
+/// How the events find their contract.
+fn target<'a>(args: &'a JudgeArgs, set: &'a ContractSet, states: &'a States) -> Result<Judge<'a>, String> {
+    let Some(named) = &args.contract else {
+        let stream = args.stream.as_deref().unwrap_or_default();
+        if set.covers(stream).is_none() {
+            return Err(format!("no contract covers stream {stream:?}; name a stream that some match.stream covers"));
         }
-    }
+        return Ok(Judge::routed(set, Some(states), RECORD_BYTES_MAX, args.type_pointer.as_ref()));
+    };
+    let found = named.split_once('/').and_then(|(domain, name)| set.contract(domain, name));
+    let judge = found.map(|contract| Judge::One(contract, Some(states)));
+    judge.ok_or_else(|| format!("there is no contract {named:?}; write it as domain/name"))
 }
 
-fn back_test(args: &JudgeArgs, target: &Target<'_>) -> Result<Summary, String> {
+fn back_test(args: &JudgeArgs, target: Judge<'_>, now: Timestamp) -> Result<Summary, String> {
     let cannot_read = |error: io::Error| format!("cannot read {}: {error}", args.file.display());
     let (input, length) = open(&args.file).map_err(cannot_read)?;
     let bar = progress("judging", length);
@@ -136,7 +120,6 @@ fn back_test(args: &JudgeArgs, target: &Target<'_>) -> Result<Summary, String> {
         }
         None => None,
     };
-    let now = args.now.unwrap_or_else(crate::pipeline::now);
     let stream: Arc<str> = args.stream.as_deref().unwrap_or_default().into();
     let mut summary = Summary::default();
     let (mut line, mut number) = (Vec::new(), 0_u64);

@@ -14,9 +14,11 @@ use crate::admin::{self, Admin};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::contract::RuleFiles;
 use crate::contract::diagnostic::{self, Diagnostic};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::pipeline::keeper;
 use crate::pipeline::pipe::{self, PipeOptions};
-use crate::pipeline::rules::Rules;
+use crate::pipeline::rules::{RuleOptions, Rules};
 use crate::pipeline::serve::{self, StartError, Stopped};
 
 /// How long the store may take to finish its last commits after the drain.
@@ -75,7 +77,9 @@ pub fn run(args: RunArgs) -> ExitCode {
     // In a pipe stderr belongs to the verdicts unless they go to a file: only warnings join them there.
     init_logging(if args.stdin { "warn" } else { &args.log });
     let metrics = Arc::new(Metrics::new());
-    let rules = match load_rules(&config, &metrics) {
+    // A pipe has an end, and remembers until then.
+    let memory = if args.stream.is_some() { Memory::default() } else { keeper::restore(&config.state) };
+    let rules = match load_rules(&config, memory, &metrics) {
         Ok(rules) => rules,
         Err(code) => return code,
     };
@@ -139,9 +143,14 @@ pub(super) async fn serve<F: Future<Output = ()>>(
 }
 
 /// Loads the rules, or says every fault and refuses to start.
-pub(super) fn load_rules(config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<Rules>, ExitCode> {
-    let (rules, loaded) = Rules::load(&config.rules, Arc::clone(metrics)).map_err(trouble)?;
-    print_faults(&loaded.diagnostics, &loaded.files, &format!("{}/", config.rules.display()));
+pub(super) fn load_rules(config: &Config, memory: Memory, metrics: &Arc<Metrics>) -> Result<Arc<Rules>, ExitCode> {
+    let options = RuleOptions {
+        candidate: config.candidate.clone(),
+        memory,
+        ..RuleOptions::new(config.rules.clone(), Arc::clone(metrics))
+    };
+    let (rules, loaded) = Rules::load(options).map_err(trouble)?;
+    print_faults(&loaded.diagnostics, &loaded.files, &format!("{}/", config.rules));
     if loaded.is_good {
         return Ok(Arc::new(rules));
     }

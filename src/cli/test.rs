@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::rules::{FINDINGS, GOOD, Loaded, RulesArgs, TROUBLE, count, exit};
-use crate::contract::{Contract, Domain, Example, Tried};
+use crate::contract::{Contract, ContractSet, Example, Tried};
 
 /// Run the examples in contracts, and name the rules that no example ever fails
 #[derive(Debug, Clone, Args)]
@@ -57,7 +57,7 @@ struct Tested<'c> {
 fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8> {
     let mut tested = Vec::new();
     for domain in loaded.compiled.set.domains() {
-        tested.extend(domain.contracts.values().map(|contract| test(contract, domain)));
+        tested.extend(domain.contracts.values().map(|contract| test(contract, &loaded.compiled.set)));
     }
     match format {
         Format::Text => write_text(loaded, &tested, out)?,
@@ -67,8 +67,8 @@ fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8>
     Ok(if is_good { GOOD } else { FINDINGS })
 }
 
-fn test<'c>(contract: &'c Contract, domain: &Domain) -> Tested<'c> {
-    let tried: Vec<_> = contract.examples().iter().map(|e| (e, contract.try_example(e, domain))).collect();
+fn test<'c>(contract: &'c Contract, set: &ContractSet) -> Tested<'c> {
+    let tried: Vec<_> = contract.examples().iter().map(|e| (e, contract.try_example(e, set))).collect();
     let failed: BTreeSet<&str> = tried.iter().flat_map(|(_, t)| &t.violations).map(String::as_str).collect();
     // A policy's rules are tested where the policy is.
     let of_policy = |id: &str| contract.checks().iter().any(|check| check.is_policy && *check.id == *id);

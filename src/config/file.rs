@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Backend, Config, OnQuarantine, Route, Routes};
+use super::{Backend, Config, OnQuarantine, Route, Routes, RuleSource};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
@@ -18,13 +18,17 @@ use crate::source::listener::Limits;
 /// The published schema of the file; it is what [`read`] holds the file against.
 const SCHEMA: &str = include_str!("meshgate.schema.json");
 
+/// The directory of rule files where none is named.
+const RULES: &str = "rules";
+
 /// Every key of the file. Names carry their unit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Written {
-    rules: PathBuf,
+    rules: WrittenRules,
     rules_watch_seconds: u64,
     data: PathBuf,
+    state: WrittenState,
     listen: SocketAddr,
     admin: SocketAddr,
     backend: WrittenBackend,
@@ -35,6 +39,21 @@ pub struct Written {
     limits: WrittenLimits,
     retry: WrittenRetry,
     drain_seconds: u64,
+}
+
+/// A directory, or more than that.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum WrittenRules {
+    Directory(PathBuf),
+    More { path: Option<PathBuf>, candidate: Option<PathBuf> },
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenState {
+    path: Option<PathBuf>,
+    snapshot_seconds: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -96,9 +115,10 @@ struct WrittenRetry {
 impl Default for Written {
     fn default() -> Self {
         Self {
-            rules: "rules".into(),
+            rules: WrittenRules::Directory(RULES.into()),
             rules_watch_seconds: 5,
             data: "data/meshgate.db".into(),
+            state: WrittenState::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 4570)),
             admin: SocketAddr::from(([127, 0, 0, 1], 9570)),
             backend: WrittenBackend::default(),
@@ -111,6 +131,12 @@ impl Default for Written {
             // Below Kubernetes' default terminationGracePeriodSeconds of 30.
             drain_seconds: 25,
         }
+    }
+}
+
+impl Default for WrittenState {
+    fn default() -> Self {
+        Self { path: None, snapshot_seconds: 30 }
     }
 }
 
@@ -196,11 +222,24 @@ fn repeated_sources(written: &Written) -> impl Iterator<Item = usize> {
 }
 
 impl Written {
+    /// Another file for the store than the one written.
+    pub fn set_data(&mut self, data: PathBuf) {
+        self.data = data;
+    }
+
     /// Settings as run. Total: [`read`] refused what has no meaning.
     pub fn into_config(self) -> Config {
         let seconds = Duration::from_secs;
+        let (rules, candidate) = match self.rules {
+            WrittenRules::Directory(path) => (path, None),
+            WrittenRules::More { path, candidate } => (path.unwrap_or_else(|| RULES.into()), candidate),
+        };
         Config {
-            rules: self.rules,
+            rules: RuleSource::Directory(rules),
+            candidate: candidate.map(RuleSource::Directory),
+            // Beside the store, which is where there is a disk.
+            state: self.state.path.unwrap_or_else(|| self.data.with_extension("state")),
+            snapshot_every: Some(self.state.snapshot_seconds).filter(|seconds| *seconds > 0).map(seconds),
             rules_watch: Some(self.rules_watch_seconds).filter(|seconds| *seconds > 0).map(seconds),
             data: self.data,
             listen: self.listen,
@@ -273,7 +312,8 @@ mod tests {
             let config = config::parse(text, Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
             assert_eq!(config.listen.to_string(), "127.0.0.1:4570");
             assert_eq!(config.admin.to_string(), "127.0.0.1:9570");
-            assert_eq!((config.rules.to_str(), config.data.to_str()), (Some("rules"), Some("data/meshgate.db")));
+            assert_eq!((config.rules.to_string(), config.data.to_str()), ("rules".into(), Some("data/meshgate.db")));
+            assert_eq!((config.candidate, config.state.to_str()), (None, Some("data/meshgate.state")));
             assert_eq!(config.backend, Backend::Local { shards: 4, streams_max: 1_000 });
         }
     }

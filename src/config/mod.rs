@@ -7,6 +7,7 @@ mod file;
 pub mod history;
 mod routes;
 pub mod rules;
+pub mod source;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,15 +20,22 @@ use crate::gate::delivery::RetryPolicy;
 use crate::source::listener::Limits;
 
 pub use routes::{OnQuarantine, Route, Routes};
+pub use source::RuleSource;
 
 /// What `meshgate run` runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub rules: PathBuf,
+    pub rules: RuleSource,
+    /// Rules that are judged beside them, and decide nothing.
+    pub candidate: Option<RuleSource>,
     /// How often the rule files are looked at for changes; `None`: never.
     pub rules_watch: Option<Duration>,
     /// The embedded store's file (`backend: local`).
     pub data: PathBuf,
+    /// Where what checks remember is saved.
+    pub state: PathBuf,
+    /// How often; `None`: at the end only.
+    pub snapshot_every: Option<Duration>,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub backend: Backend,
@@ -98,12 +106,13 @@ pub fn parse(text: Option<&[u8]>, path: &Path, overrides: &Overrides) -> Result<
         })?,
         None => file::Written::default(),
     };
+    let mut written = written;
+    if let Some(data) = &overrides.data {
+        written.set_data(data.clone());
+    }
     let mut config = written.into_config();
     if let Some(rules) = &overrides.rules {
-        config.rules.clone_from(rules);
-    }
-    if let Some(data) = &overrides.data {
-        config.data.clone_from(data);
+        config.rules = RuleSource::Directory(rules.clone());
     }
     config.listen = overrides.listen.unwrap_or(config.listen);
     config.admin = overrides.admin.unwrap_or(config.admin);

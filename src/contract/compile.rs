@@ -7,6 +7,8 @@ mod example;
 mod file;
 mod json_span;
 mod policy;
+mod stream;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use super::set::{ContractSet, Domain};
 use super::{RuleFiles, yaml};
 use file::RuleFile;
 use policy::Policies;
+use stream::Feeds;
 
 /// The files of one directory, by their path inside it.
 type DomainFiles<'f> = BTreeMap<&'f str, &'f [u8]>;
@@ -73,8 +76,12 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
     let policies = Policies::read(policy_files.as_ref());
     let mut failed = Vec::new();
     let mut candidates = Vec::new();
-    for (directory, files) in &directories {
-        let compiled = domain::compile(directory, files, &revision, &policies);
+    let sorted: Vec<_> = directories.iter().map(|(directory, files)| domain::sort(directory, files)).collect();
+    let mut feeds = Feeds::default();
+    sorted.iter().flat_map(|sorted| &sorted.contracts).for_each(|file| feeds.add(file));
+    for ((directory, files), sorted) in directories.iter().zip(sorted) {
+        let common = domain::Common { revision: &revision, policies: &policies, feeds: &feeds };
+        let compiled = domain::compile(directory, files, sorted, common);
         match compiled.candidate {
             Some(candidate) if !compiled.diagnostics.iter().any(Diagnostic::is_error) => candidates.push(candidate),
             _ if compiled.is_domain => failed.push((*directory).to_owned()),
@@ -89,6 +96,12 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
         clashing = candidates.iter().map(|candidate| Arc::clone(&candidate.domain.name)).collect();
     }
     diagnostics.extend(policies);
+    let is_there = |domain: &str, name: &str| {
+        // A domain with a fault may have it, once that is mended.
+        let contract = candidates.iter().find(|c| *c.domain.name == *domain).map(|c| c.domain.contracts.get(name));
+        contract.map_or_else(|| failed.iter().any(|f| f == domain), |c| c.is_some_and(|c| c.is_live()))
+    };
+    diagnostics.extend(feeds.into_warnings(is_there));
     failed.extend(clashing.iter().map(ToString::to_string));
     failed.sort();
     diagnostics.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));

@@ -118,6 +118,8 @@ codes! {
     BadSchema = "bad-schema",
     /// A field metric whose arguments make no sense.
     BadField = "bad-field",
+    /// A check that remembers whose parts make no sense together.
+    BadStream = "bad-stream",
     /// A reference list that cannot be used.
     BadReference = "bad-reference",
     /// A path that leaves the domain's directory.
@@ -146,8 +148,6 @@ codes! {
     Unused = "unused",
     /// Which contracts a policy applies to, or that it fits one of them badly.
     Policy = "policy",
-    /// Part of the format that this version does not judge yet.
-    NotSupported = "not-supported",
 }
 
 impl Place {

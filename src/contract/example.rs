@@ -7,10 +7,14 @@ use serde_json::Value;
 
 use super::diagnostic::{Code, Diagnostic, Place};
 use super::judged::Contract;
-use super::set::Domain;
+use super::remembering::Recall;
+use super::ruling::Ruling;
+use super::set::{ContractSet, Routed};
+use super::states::States;
 use super::typed::fixed_type;
 use super::written::UnknownType;
 use crate::decode::json::{self, Malformed};
+use crate::memory::Delivery;
 use crate::model::{Timestamp, Verdict};
 use crate::rule::RecordFacts;
 
@@ -23,6 +27,8 @@ pub struct Example {
     pub bytes: Vec<u8>,
     /// As written; `None` leaves the stream open.
     pub stream: Option<String>,
+    /// Events that come before it, written compactly.
+    pub before: Vec<String>,
     pub partition_key: Option<String>,
     pub explicit_hash_key: Option<String>,
     pub verdict: Verdict,
@@ -47,9 +53,9 @@ impl Contract {
     }
 
     /// Judges an example as the gate would judge its bytes: a strict parse, the question whether this contract takes the
-    /// event, then every rule. `domain` is the contract's own.
-    pub fn try_example(&self, example: &Example, domain: &Domain) -> Tried {
-        let (verdict, found) = self.outcome(example, domain);
+    /// event, then every rule, those that remember what came before among them. `set` is the contract's own.
+    pub fn try_example(&self, example: &Example, set: &ContractSet) -> Tried {
+        let (verdict, found) = self.outcome(example, set);
         let violations: BTreeSet<String> = found.iter().map(|(id, _)| id.clone()).collect();
         let failure = (verdict != example.verdict || violations != example.violations)
             .then(|| failure(example, verdict, &violations, &found));
@@ -57,7 +63,7 @@ impl Contract {
     }
 
     /// The verdict, and the id and message of each violation.
-    fn outcome(&self, example: &Example, domain: &Domain) -> (Verdict, Vec<(String, String)>) {
+    fn outcome(&self, example: &Example, set: &ContractSet) -> (Verdict, Vec<(String, String)>) {
         let of_gate = |id: &str, message: String| vec![(id.to_owned(), message)];
         let malformed = |malformed: Malformed| (Verdict::Quarantine, of_gate("malformed", malformed.to_string()));
         let text = match json::text(&example.bytes) {
@@ -69,25 +75,41 @@ impl Contract {
             Err(fault) => return malformed(fault),
         };
         if let Some(reason) = self.refuses(example.stream.as_deref(), &event) {
-            let verdict = match domain.unknown_type {
-                UnknownType::Forward => Verdict::Forward,
-                UnknownType::Quarantine | UnknownType::Refuse => Verdict::Quarantine,
+            let verdict = match set.domain(&self.domain).map(|domain| domain.unknown_type) {
+                Some(UnknownType::Forward) => Verdict::Forward,
+                Some(UnknownType::Quarantine | UnknownType::Refuse) | None => Verdict::Quarantine,
             };
             return (verdict, of_gate("unknown_type", reason));
         }
+        let record = self.record_of(example);
+        let states = States::fresh(set, example.now);
+        for (number, before) in example.before.iter().enumerate() {
+            remember(
+                before,
+                &RecordFacts { size: before.len(), ..record },
+                (number as u64 + 1, example.now),
+                set,
+                &states,
+            );
+        }
+        let delivery = Delivery { request: u64::MAX, index: 0 };
+        let recall = states.of(self).map(|states| Recall { states, delivery });
+        match self.judge(text, &record, example.now, recall) {
+            Ok(Ruling { verdict, violations, .. }) => {
+                (verdict, violations.into_iter().map(|v| (v.rule.to_string(), v.message)).collect())
+            }
+            Err(fault) => malformed(fault),
+        }
+    }
+
+    fn record_of<'e>(&'e self, example: &'e Example) -> RecordFacts<'e> {
         let plain = self.stream.as_ref().filter(|glob| glob.is_plain()).map(|glob| glob.as_str());
-        let record = RecordFacts {
+        RecordFacts {
             stream: example.stream.as_deref().or(plain).unwrap_or("example"),
             partition_key: example.partition_key.as_deref(),
             explicit_hash_key: example.explicit_hash_key.as_deref(),
             arrived: example.now,
             size: example.bytes.len(),
-        };
-        match self.judge(text, &record, example.now) {
-            Ok((verdict, violations)) => {
-                (verdict, violations.into_iter().map(|v| (v.rule.to_string(), v.message)).collect())
-            }
-            Err(fault) => malformed(fault),
         }
     }
 
@@ -104,6 +126,28 @@ impl Contract {
             Some(found) => format!("its type is {found:?}, not match.type {wanted:?}"),
             None => format!("it names no type, neither as a CloudEvent nor at {}", self.type_pointer),
         })
+    }
+}
+
+/// Lets an event go through the contract of the set that takes it: of its own stream, or of any.
+fn remember(
+    text: &str,
+    record: &RecordFacts<'_>,
+    (request, now): (u64, Timestamp),
+    set: &ContractSet,
+    states: &States,
+) {
+    let Ok(event) = json::parse(text.as_bytes()) else { return };
+    let mut all = set.domains().flat_map(|domain| domain.contracts.values()).filter(|contract| contract.is_live());
+    let contract = match set.route(record.stream, &event, None) {
+        Routed::Contract(contract) => Some(contract),
+        Routed::Unknown { .. } => all.find(|contract| contract.refuses(None, &event).is_none()),
+    };
+    let Some(contract) = contract else { return };
+    let delivery = Delivery { request, index: 0 };
+    let recall = states.of(contract).map(|states| Recall { states, delivery });
+    if let Ok(Ruling { verdict: Verdict::Forward, observed, .. }) = contract.judge(text, record, now, recall) {
+        observed.settle();
     }
 }
 

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use super::example::Example;
 use super::glob::StreamGlob;
-use super::written::{Owner, Status};
+use super::remembering::{AllLooked, Feed, Recall, StreamCheck};
+use super::ruling::{Ruling, VIOLATIONS_MAX, Violations};
+use super::written::{BreakerTerms, Owner, Status};
 use crate::decode::json::{self, Checked, Malformed};
-use crate::model::{Dimension, Mode, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind};
+use crate::model::{Dimension, Mode, Severity, Stamp, Timestamp, ViolationKind};
 use crate::plan::{Outcome, Plan};
 use crate::rule::capture::{Captured, Captures, Reads, Row, Slot};
 use crate::rule::expr::{Bindings, Cost, EvaluationError, Expression, Ground, SlotScope};
@@ -19,9 +21,6 @@ use crate::rule::number_types::NumberTypes;
 use crate::rule::pointer::Pointer;
 use crate::rule::schema::Schema;
 use crate::rule::{Finding, OnFail, RecordFacts, Scope};
-
-/// The most violations told of one event. Those that decide are kept before others.
-pub const VIOLATIONS_MAX: usize = 100;
 
 /// The longest message a `messageExpression` may yield, in characters; the rest is cut.
 pub const MESSAGE_CHARS_MAX: usize = 1000;
@@ -69,9 +68,13 @@ pub struct Contract {
     pub(super) this: Option<Slot>,
     pub(super) numbers: Numbers,
     pub(super) checks: Vec<Check>,
+    /// As written under `stream`.
+    pub(super) streams: Vec<StreamCheck>,
+    pub(super) feeds: Vec<Feed>,
     pub(super) masks: Vec<Mask>,
     /// The share of events that may fail, 0 to 1, as `slo` says.
     pub slo_error_ratio: Option<f64>,
+    pub breaker: Option<BreakerTerms>,
     pub(super) examples: Vec<Example>,
 }
 
@@ -85,6 +88,11 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn of(schema: &Schema, payload: &Pointer) -> Self {
         Self { this: schema.number_types().clone(), event: schema.number_types().within(payload) }
+    }
+
+    /// What expressions over a payload there are compiled for.
+    pub(super) fn ground<'a>(&'a self, payload: &'a Pointer) -> Ground<'a> {
+        Ground { payload, numbers: &self.this, masks: &[] }
     }
 
     fn bind<'a>(&'a self, scope: &Scope<'a>) -> Bindings<'a> {
@@ -141,7 +149,7 @@ impl Check {
             Condition::Field { check, .. } => return check.read_slots(reads, payload),
             Condition::Rule(rule) => rule,
         };
-        let ground = Ground { payload, numbers: &numbers.this, masks: &[] };
+        let ground = numbers.ground(payload);
         rule.expression.read_slots(reads, ground);
         for (expression, masks) in [(&mut rule.when, &[][..]), (&mut rule.message_expression, masks)] {
             if let Some(expression) = expression {
@@ -152,16 +160,17 @@ impl Check {
 }
 
 /// What a check found, before the contract adds whose it is.
-struct Found {
-    kind: ViolationKind,
-    finding: Finding,
+pub(super) struct Found {
+    pub kind: ViolationKind,
+    pub finding: Finding,
 }
 
-/// Violations, and what each leads to.
-#[derive(Default)]
-struct Violations {
-    all: Vec<Violation>,
-    consequences: Vec<(Mode, OnFail)>,
+/// An event's circumstances.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    record: &'a RecordFacts<'a>,
+    now: Timestamp,
+    recall: Option<Recall<'a>>,
 }
 
 thread_local! {
@@ -170,9 +179,10 @@ thread_local! {
 }
 
 impl Contract {
-    /// Judges the text of one event. All violations are told, up to [`VIOLATIONS_MAX`], in the order schema, fields, rules.
+    /// Judges the text of one event. All violations are told, up to [`VIOLATIONS_MAX`], in the order schema, fields, rules, stream.
     ///
-    /// Among those that are enforced, one that quarantines beats one that drops: an event in doubt is kept.
+    /// Among those that are enforced, one that quarantines beats one that drops: an event in doubt is kept. Without `recall`, checks
+    /// that remember are not asked.
     ///
     /// # Errors
     ///
@@ -182,18 +192,20 @@ impl Contract {
         text: &str,
         record: &RecordFacts<'_>,
         now: Timestamp,
-    ) -> Result<(Verdict, Vec<Violation>), Malformed> {
+        recall: Option<Recall<'_>>,
+    ) -> Result<Ruling, Malformed> {
         if self.asks_nothing() {
-            return json::check(text.as_bytes()).map(|()| (Verdict::Forward, Vec::new()));
+            return json::check(text.as_bytes()).map(|()| Violations::default().decide(self, now, recall, Vec::new()));
         }
+        let about = About { record, now, recall };
         let judged = CAPTURES.with_borrow_mut(|captures| match self.plan.judge(text, captures, VIOLATIONS_MAX) {
-            Outcome::Passes(checked) => Some(self.judge_captured(checked, Vec::new(), captures, record, now)),
-            Outcome::Fails(checked, findings) => Some(self.judge_captured(checked, findings, captures, record, now)),
+            Outcome::Passes(checked) => Some(self.judge_captured(checked, Vec::new(), captures, about)),
+            Outcome::Fails(checked, findings) => Some(self.judge_captured(checked, findings, captures, about)),
             Outcome::Malformed | Outcome::Undecided => None,
         });
         match judged {
             Some(judged) => Ok(judged),
-            None => Ok(self.judge_tree(&json::parse(text.as_bytes())?, record, now)),
+            None => Ok(self.judge_tree(&json::parse(text.as_bytes())?, record, now, recall)),
         }
     }
 
@@ -203,29 +215,38 @@ impl Contract {
         checked: Checked<'_>,
         findings: Vec<Finding>,
         captures: &Captures,
-        record: &RecordFacts<'_>,
-        now: Timestamp,
-    ) -> (Verdict, Vec<Violation>) {
+        about: About<'_>,
+    ) -> Ruling {
+        let About { record, now, recall } = about;
         let captured = Captured::new(checked.text(), captures);
         if self.this.is_some_and(|this| captured.value(Row::EVENT, this).is_none()) {
-            return self.without_payload();
+            return self.without_payload(now);
         }
         let slots = SlotScope::new(captured, *record, now);
         let mut violations = Violations::with_capacity(2 * findings.len());
         if self.mode != Mode::Off {
             findings.into_iter().for_each(|finding| violations.push_schema(self, finding));
         }
-        let of_schema = violations.all.len();
+        let of_schema = violations.len();
         for check in self.live_checks() {
             match self.find_on_slots(check, &slots) {
                 Some(found) => violations.push(check, found),
                 None => {
                     violations.truncate(of_schema);
-                    return self.judge_with_tree(checked, violations, &slots, record, now);
+                    return self.judge_with_tree(checked, violations, &slots, about);
                 }
             }
         }
-        violations.decide(self)
+        if recall.is_none() {
+            return violations.decide(self, now, None, Vec::new());
+        }
+        match self.look(|look| look.look_on_slots(&slots, &self.payload)) {
+            Some(looked) => violations.decide(self, now, recall, looked),
+            None => {
+                violations.truncate(of_schema);
+                self.judge_with_tree(checked, violations, &slots, about)
+            }
+        }
     }
 
     /// Judges an event of which the slots cannot tell everything: by the slots where they can, by the tree elsewhere. By the
@@ -235,13 +256,13 @@ impl Contract {
         checked: Checked<'_>,
         mut violations: Violations,
         slots: &SlotScope<'_>,
-        record: &RecordFacts<'_>,
-        now: Timestamp,
-    ) -> (Verdict, Vec<Violation>) {
+        about: About<'_>,
+    ) -> Ruling {
+        let About { record, now, recall } = about;
         let event = checked.tree();
-        let Some(payload) = self.payload.resolve(&event) else { return self.without_payload() };
+        let Some(payload) = self.payload.resolve(&event) else { return self.without_payload(now) };
         let scope = Scope { this: payload, event: &event, record: *record, now };
-        let (bindings, of_schema) = (self.numbers.bind(&scope), violations.all.len());
+        let (bindings, of_schema) = (self.numbers.bind(&scope), violations.len());
         for check in self.live_checks() {
             let found = self.find_on_slots(check, slots).unwrap_or_else(|| self.find(check, &scope, &bindings));
             violations.push(check, found);
@@ -251,15 +272,27 @@ impl Contract {
             violations.truncate(of_schema);
             self.live_checks().for_each(|check| violations.push(check, self.find(check, &scope, &bindings)));
         }
-        violations.decide(self)
+        violations.decide(self, now, recall, self.look_at_tree(recall, &scope, &bindings))
+    }
+
+    /// What checks that remember see in an event's tree.
+    fn look_at_tree(&self, recall: Option<Recall<'_>>, scope: &Scope<'_>, bindings: &Bindings<'_>) -> AllLooked {
+        let looked = recall.and_then(|_| self.look(|look| Some(look.look_at_tree(scope, bindings, &self.payload))));
+        looked.unwrap_or_default()
     }
 
     /// Judges one event by its tree: what the single pass leaves undecided, in the same words.
-    pub fn judge_tree(&self, event: &Value, record: &RecordFacts<'_>, now: Timestamp) -> (Verdict, Vec<Violation>) {
+    pub fn judge_tree(
+        &self,
+        event: &Value,
+        record: &RecordFacts<'_>,
+        now: Timestamp,
+        recall: Option<Recall<'_>>,
+    ) -> Ruling {
         if self.asks_nothing() {
-            return (Verdict::Forward, Vec::new());
+            return Violations::default().decide(self, now, recall, Vec::new());
         }
-        let Some(payload) = self.payload.resolve(event) else { return self.without_payload() };
+        let Some(payload) = self.payload.resolve(event) else { return self.without_payload(now) };
         let mut violations = Violations::default();
         if let Some(schema) = self.schema.as_ref().filter(|_| self.mode != Mode::Off) {
             let findings = schema.find(payload, &self.payload, VIOLATIONS_MAX);
@@ -270,29 +303,28 @@ impl Contract {
         for check in self.live_checks() {
             violations.push(check, self.find(check, &scope, &bindings));
         }
-        violations.decide(self)
+        violations.decide(self, now, recall, self.look_at_tree(recall, &scope, &bindings))
     }
 
-    /// Whether it is off, and no policy asks for anything.
+    /// Whether it is off, no policy asks for anything, and nobody refers to its events.
     fn asks_nothing(&self) -> bool {
-        self.mode == Mode::Off && self.live_checks().next().is_none()
+        self.mode == Mode::Off && self.live_checks().next().is_none() && self.feeds.is_empty()
     }
 
     fn live_checks(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| check.mode != Mode::Off)
     }
 
-    fn without_payload(&self) -> (Verdict, Vec<Violation>) {
+    fn without_payload(&self, now: Timestamp) -> Ruling {
         let message = format!("the event has no payload at {}", self.payload);
         let mut violations = Violations::default();
         violations.push_schema(self, Finding { pointer: self.payload.to_string(), message });
         // What a policy asks cannot be answered either, and no contract's own mode makes that milder.
         let enforced = self.live_checks().any(|check| check.is_policy && check.mode == Mode::Enforce);
         if enforced && self.mode != Mode::Enforce {
-            violations.all[0].mode = Mode::Enforce;
-            violations.consequences[0].0 = Mode::Enforce;
+            violations.enforce_first();
         }
-        violations.decide(self)
+        violations.decide(self, now, None, Vec::new())
     }
 
     /// What a check finds in what was captured of an event. `None` when only its tree can tell.
@@ -379,7 +411,7 @@ impl Contract {
 
     /// Makes a pointer fit to be told: names inside a private field are private with it, and names of any length come from
     /// whoever wrote the event. What is left is the pointer of something around the place.
-    fn shorten(&self, pointer: &mut String) {
+    pub(super) fn shorten(&self, pointer: &mut String) {
         if let Some(end) = self.masks.iter().filter_map(|mask| mask.path().ancestor_in(pointer)).min() {
             pointer.truncate(end);
         }
@@ -408,77 +440,10 @@ impl Contract {
     /// The ids of all rules that can be violated, [`SCHEMA_RULE`] first where there is a schema.
     pub fn rule_ids(&self) -> impl Iterator<Item = &str> {
         let schema = self.schema.is_some().then_some(SCHEMA_RULE);
-        schema.into_iter().chain(self.checks.iter().filter(|c| c.mode != Mode::Off).map(|c| &*c.id))
+        let checks = self.checks.iter().filter(|check| check.mode != Mode::Off).map(|check| &*check.id);
+        let streams = self.live_streams().filter(|check| !check.is_windowed()).map(|check| &*check.id);
+        schema.into_iter().chain(checks).chain(streams)
     }
-}
-
-impl Violations {
-    fn with_capacity(capacity: usize) -> Self {
-        Self { all: Vec::with_capacity(capacity), consequences: Vec::with_capacity(capacity) }
-    }
-
-    fn truncate(&mut self, length: usize) {
-        self.all.truncate(length);
-        self.consequences.truncate(length);
-    }
-
-    fn push_schema(&mut self, contract: &Contract, finding: Finding) {
-        self.consequences.push((contract.mode, OnFail::Quarantine));
-        self.all.push(Violation {
-            rule: Arc::clone(&contract.schema_rule),
-            kind: ViolationKind::Schema,
-            pointer: finding.pointer,
-            dimension: Some(Dimension::Conformity),
-            severity: Severity::Error,
-            mode: contract.mode,
-            message: finding.message,
-        });
-    }
-
-    fn push(&mut self, check: &Check, found: Option<Found>) {
-        let Some(Found { kind, finding }) = found else { return };
-        self.consequences.push((check.mode, check.on_fail));
-        self.all.push(Violation {
-            rule: check.id.clone(),
-            kind,
-            pointer: finding.pointer,
-            dimension: check.dimension,
-            severity: check.severity,
-            mode: check.mode,
-            message: finding.message,
-        });
-    }
-
-    /// What the enforced ones lead to.
-    fn decide(mut self, contract: &Contract) -> (Verdict, Vec<Violation>) {
-        let enforced = |wanted| self.consequences.contains(&(Mode::Enforce, wanted));
-        let verdict = if enforced(OnFail::Quarantine) {
-            Verdict::Quarantine
-        } else if enforced(OnFail::Drop) {
-            Verdict::Drop
-        } else {
-            Verdict::Forward
-        };
-        self.all.iter_mut().for_each(|violation| contract.shorten(&mut violation.pointer));
-        keep_decisive(&mut self.all, &self.consequences);
-        (verdict, self.all)
-    }
-}
-
-/// Cuts to [`VIOLATIONS_MAX`], whoever decided first.
-fn keep_decisive(violations: &mut Vec<Violation>, consequences: &[(Mode, OnFail)]) {
-    if violations.len() <= VIOLATIONS_MAX {
-        return;
-    }
-    let rank = |&(mode, on_fail): &(Mode, OnFail)| match (mode, on_fail) {
-        (Mode::Enforce, OnFail::Quarantine) => 0,
-        (Mode::Enforce, OnFail::Drop) => 1,
-        _ => 2,
-    };
-    let mut ranked: Vec<_> = consequences.iter().map(rank).zip(violations.drain(..)).collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.truncate(VIOLATIONS_MAX);
-    violations.extend(ranked.into_iter().map(|(_, violation)| violation));
 }
 
 #[cfg(test)]

@@ -13,8 +13,11 @@ pub mod diagnostic;
 mod example;
 mod glob;
 mod judged;
+mod remembering;
+mod ruling;
 mod set;
 pub mod shape;
+mod states;
 mod typed;
 mod written;
 pub mod yaml;
@@ -25,10 +28,13 @@ pub use compile::{Compiled, compile};
 pub use diagnostic::Diagnostic;
 pub use example::{Example, Tried};
 pub use glob::StreamGlob;
-pub use judged::{Check, Contract, MESSAGE_CHARS_MAX, RESERVED_IDS, SCHEMA_RULE, VIOLATIONS_MAX};
+pub use judged::{Check, Contract, MESSAGE_CHARS_MAX, RESERVED_IDS, SCHEMA_RULE};
+pub use remembering::{ContractStates, Feed, Recall, StreamCheck};
+pub use ruling::{Ruling, VIOLATIONS_MAX};
 pub use set::{ContractSet, Domain, Routed};
+pub use states::States;
 pub use typed::{Typed, Unparsed};
-pub use written::{DlqPayload, Owner, Status, UnknownType};
+pub use written::{BreakerAction, BreakerTerms, DlqPayload, Owner, Status, UnknownType};
 
 /// Rule files by their path relative to the rules directory, `/`-separated.
 pub type RuleFiles = BTreeMap<String, Vec<u8>>;

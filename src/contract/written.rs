@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::model::{Dimension, Mode, Severity, Verdict};
 use crate::rule::OnFail;
@@ -174,6 +174,127 @@ pub(super) struct Common {
     pub message: Option<Arc<str>>,
 }
 
+/// One entry of `stream`. Its bounds are read where they are compiled.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StreamFile {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub key: Option<Vec<String>>,
+    pub value: Option<String>,
+    pub from: Option<String>,
+    pub path: Option<String>,
+    #[serde(default)]
+    pub arguments: Map<String, Value>,
+    pub window: Option<String>,
+    #[serde(rename = "maxKeys", default = "keys_default")]
+    pub keys_max: usize,
+    pub on_gap: Option<String>,
+    pub on_regress: Option<String>,
+    #[serde(rename = "on_fail")]
+    pub on_fail: Option<OnFail>,
+    pub references: Option<References>,
+    pub warm_up: Option<String>,
+    pub unit: Option<String>,
+    pub baseline: Option<Baseline>,
+    #[serde(rename = "minEvents")]
+    pub events_min: Option<u64>,
+    pub schedule: Option<ScheduleFile>,
+    pub message: Option<String>,
+    pub dimension: Option<Dimension>,
+    #[serde(default)]
+    pub severity: Severity,
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// Keys remembered where a check does not say how many, at some 100 bytes each.
+const fn keys_default() -> usize {
+    100_000
+}
+
+impl StreamFile {
+    /// What its state means, in the words of the file: bounds, and what a violation leads to, are no part of it.
+    pub fn meaning(&self) -> Vec<String> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let mut meaning = self.key.clone().unwrap_or_default();
+        meaning.extend([text(&self.value), text(&self.from), text(&self.path), text(&self.window), text(&self.unit)]);
+        meaning.extend([Value::Object(self.arguments.clone()).to_string(), self.keys_max.to_string()]);
+        meaning.push(self.baseline.as_ref().map(|baseline| format!("{baseline:?}")).unwrap_or_default());
+        meaning
+    }
+}
+
+/// Where a key must be known.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct References {
+    pub list: Option<String>,
+    /// `DOMAIN/NAME`.
+    pub contract: Option<String>,
+    pub key: Option<Vec<String>>,
+}
+
+/// The distribution that a value's is compared with.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Baseline {
+    pub values: Option<Map<String, Value>>,
+    pub edges: Option<Vec<f64>>,
+    pub shares: Option<Vec<f64>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ScheduleFile {
+    #[serde(default)]
+    pub days: Vec<String>,
+    pub hours: Option<String>,
+    pub timezone: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BreakerFile {
+    pub max_quarantine_ratio: f64,
+    pub window: Option<String>,
+    #[serde(rename = "minEvents")]
+    pub events_min: Option<u64>,
+    pub action: BreakerAction,
+}
+
+/// What a contract's breaker does while it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerAction {
+    /// Nothing of the contract is settled: producers keep their events, and slow down.
+    Hold,
+    /// Everything is forwarded, and what is wrong with it is told.
+    Forward,
+    /// It is told.
+    Alert,
+}
+
+impl BreakerAction {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Forward => "forward",
+            Self::Alert => "alert",
+        }
+    }
+}
+
+/// When a contract's breaker opens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BreakerTerms {
+    /// The largest share of events that may be quarantined, 0 to 1.
+    pub ratio_max: f64,
+    /// In milliseconds.
+    pub window: i64,
+    /// With fewer events in the window it stays closed.
+    pub events_min: u64,
+    pub action: BreakerAction,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ListFile {
     pub file: String,
@@ -193,6 +314,8 @@ pub(super) struct ExampleFile {
     #[serde(default, deserialize_with = "present")]
     pub event: Option<Value>,
     pub raw: Option<String>,
+    #[serde(default)]
+    pub before: Vec<Value>,
     pub stream: Option<String>,
     #[serde(default)]
     pub record: ExampleRecord,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::contract::{Contract, ContractSet};
+use crate::contract::{Contract, ContractSet, States};
 use crate::gate::judge::{self, Terms};
 use crate::model::{Judgement, Record, Timestamp, Verdict, Violation};
 use crate::rule::pointer::Pointer;
@@ -19,20 +19,33 @@ pub enum Judge<'a> {
     /// By its stream and type, as the gate does.
     Routed(&'a ContractSet, Terms<'a>),
     /// By name, whatever its stream and type.
-    One(&'a Arc<Contract>),
+    One(&'a Arc<Contract>, Option<&'a States>),
 }
 
 impl<'a> Judge<'a> {
     /// As the gate does, on a stream that takes records of `record_bytes_max` bytes.
-    pub fn routed(set: &'a ContractSet, record_bytes_max: usize, type_pointer: Option<&'a Pointer>) -> Self {
-        Self::Routed(set, Terms { record_bytes_max, type_pointer })
+    pub fn routed(
+        set: &'a ContractSet,
+        states: Option<&'a States>,
+        record_bytes_max: usize,
+        type_pointer: Option<&'a Pointer>,
+    ) -> Self {
+        Self::Routed(set, Terms { record_bytes_max, type_pointer, states })
     }
 
-    fn judge(self, record: &Record, now: Timestamp) -> Judgement {
-        match self {
-            Self::Routed(set, terms) => judge::judge(set, record, terms, now).judgement,
-            Self::One(contract) => judge::judge_against(contract, record, now),
+    /// Judges one event, and takes one that would be forwarded as forwarded: those after it are judged by what it leaves behind.
+    pub fn judge(self, record: &Record, now: Timestamp) -> Judgement {
+        let (judgement, observed) = match self {
+            Self::Routed(set, terms) => {
+                let judged = judge::judge(set, record, terms, now);
+                (judged.judgement, judged.observed)
+            }
+            Self::One(contract, states) => judge::judge_against(contract, record, now, states),
+        };
+        if judgement.verdict == Verdict::Forward {
+            observed.settle();
         }
+        judgement
     }
 }
 
@@ -103,7 +116,7 @@ impl Tally {
 
 /// The rules that changed a verdict: those only one side finds violated and enforces. Where both find the same ones, what they
 /// lead to has changed, and all are told.
-fn reasons<'j>(old: &'j Judgement, new: &'j Judgement) -> BTreeSet<&'j str> {
+pub fn reasons<'j>(old: &'j Judgement, new: &'j Judgement) -> BTreeSet<&'j str> {
     let (told, other) = if new.verdict == Verdict::Forward { (old, new) } else { (new, old) };
     let enforced = |judgement: &'j Judgement| judgement.enforced().map(rule_of).collect::<BTreeSet<_>>();
     let (mine, theirs) = (enforced(told), enforced(other));

@@ -263,7 +263,7 @@ fn verdicts_that_change_are_counted_by_rule_with_examples() {
     .enumerate()
     {
         let record = Record::new(event.as_bytes().to_vec(), "s-1".into(), Timestamp::default());
-        let judges = (Judge::routed(&was, 1_000, None), Judge::routed(&is, 1_000, None));
+        let judges = (Judge::routed(&was, None, 1_000, None), Judge::routed(&is, None, 1_000, None));
         tally.judge(judges, &record, Timestamp::default(), || format!("line {}", line + 1));
     }
     let told: String = tally

@@ -5,7 +5,7 @@
 //! replay brings all of them back together. Records of other requests are not looked at, and a record that a rule drops neither
 //! takes others with it nor goes with them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::judge::Judged;
 use crate::model::{Dimension, Mode, Record, Severity, Verdict, Violation, ViolationKind};
@@ -37,27 +37,33 @@ impl Isolation {
 /// The rule that violations of isolation name.
 pub const ISOLATION_RULE: &str = "isolation";
 
-/// Quarantines the records to forward that stand or fall with a quarantined one. `judged` are the records' own, in order.
+/// Quarantines the records to forward that stand or fall with a quarantined one, and holds those that do with a held one. `judged`
+/// are the records' own, in order.
 pub fn isolate(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_>]) {
     let message = match isolation {
         Isolation::Record => return,
         Isolation::PartitionKey => "another record of its batch with the same partition key was quarantined",
         Isolation::Batch => "another record of its batch was quarantined",
     };
+    let held: HashSet<&str> =
+        records.iter().zip(&*judged).filter(|(_, j)| j.is_held).filter_map(|(r, _)| isolation.unit(r)).collect();
+    for (record, judged) in records.iter().zip(&mut *judged) {
+        judged.is_held |= isolation.unit(record).is_some_and(|unit| held.contains(unit));
+    }
     // The units that hold a quarantined record, and whether the producer is to see an error for one.
-    let mut held: HashMap<&str, bool> = HashMap::new();
+    let mut bad: HashMap<&str, bool> = HashMap::new();
     for (record, judged) in records.iter().zip(&*judged) {
         if judged.judgement.verdict == Verdict::Quarantine
             && let Some(unit) = isolation.unit(record)
         {
-            *held.entry(unit).or_default() |= judged.judgement.refuse;
+            *bad.entry(unit).or_default() |= judged.judgement.refuse;
         }
     }
-    if held.is_empty() {
+    if bad.is_empty() {
         return;
     }
     for (record, Judged { judgement, .. }) in records.iter().zip(judged) {
-        let refuse = isolation.unit(record).and_then(|unit| held.get(unit).copied());
+        let refuse = isolation.unit(record).and_then(|unit| bad.get(unit).copied());
         if let (Verdict::Forward, Some(refuse)) = (judgement.verdict, refuse) {
             judgement.verdict = Verdict::Quarantine;
             judgement.refuse |= refuse;

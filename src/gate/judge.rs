@@ -3,11 +3,15 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::contract::{Contract, ContractSet, DlqPayload, Domain, Routed, UnknownType, Unparsed};
+use crate::contract::{
+    Contract, ContractSet, DlqPayload, Domain, Recall, Routed, Ruling, States, UnknownType, Unparsed,
+};
 use crate::decode::json::{self, Malformed};
+use crate::gate::breaker::{Admission, Breakers};
 use crate::gate::document::{self, Privacy, PrivateFields};
+use crate::memory::{Delivery, Observed};
 use crate::model::{
-    DeadLetter, Judgement, Mode, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
+    DeadLetter, Judgement, Mode, Position, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
 };
 use crate::rule::RecordFacts;
 use crate::rule::pointer::Pointer;
@@ -19,11 +23,17 @@ pub struct Terms<'a> {
     pub record_bytes_max: usize,
     /// The route's own pointer to the event's type, where it has one.
     pub type_pointer: Option<&'a Pointer>,
+    /// What checks remember. Without, those that do are not asked.
+    pub states: Option<&'a States>,
 }
 
 /// A record with its verdict, and what the DLQ document needs to know of how it came about.
 pub struct Judged<'a> {
     pub judgement: Judgement,
+    /// What is remembered of the event once it is settled.
+    pub observed: Observed,
+    /// Whether its contract's breaker holds it: it is not to be settled.
+    pub is_held: bool,
     contract: Option<&'a Arc<Contract>>,
     domain: Option<&'a Arc<Domain>>,
     /// Whether its bytes are one JSON text.
@@ -56,11 +66,11 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
             "the record is {size} bytes with its partition key; its stream takes {} bytes",
             terms.record_bytes_max
         );
-        return refused(set, record, false, violation("too_large", ViolationKind::TooLarge, message));
+        return refused(set, record, false, violation("too_large", ViolationKind::TooLarge, message), now);
     }
     judge_text(set, record, terms, now).unwrap_or_else(|malformed| {
         let message = format!("not well-formed JSON: {malformed}");
-        refused(set, record, false, violation("malformed", ViolationKind::Malformed, message))
+        refused(set, record, false, violation("malformed", ViolationKind::Malformed, message), now)
     })
 }
 
@@ -80,14 +90,14 @@ fn judge_text<'a>(
     }
     match routed {
         Routed::Contract(contract) => {
-            let judgement = by_contract(contract, text, record, now)?;
+            let (judgement, observed) = by_contract(contract, text, record, now, terms.states)?;
             let domain = set.domain(&contract.domain);
             let (contract, asked) = (Some(contract), Asked::default());
-            Ok(Judged { judgement, contract, domain, well_formed: true, asked })
+            Ok(Judged { judgement, observed, is_held: false, contract, domain, well_formed: true, asked })
         }
         Routed::Unknown { domain, action } => {
             json::check(&record.data)?;
-            Ok(unknown(set, record, domain, action))
+            Ok(unknown(set, record, (domain, action), now))
         }
     }
 }
@@ -96,12 +106,12 @@ fn judge_text<'a>(
 fn unknown<'a>(
     set: &'a ContractSet,
     record: &Record,
-    domain: Option<&'a Arc<Domain>>,
-    action: UnknownType,
+    (domain, action): (Option<&'a Arc<Domain>>, UnknownType),
+    now: Timestamp,
 ) -> Judged<'a> {
     let message = "no contract on this stream knows this type of event";
     let violation = violation("unknown_type", ViolationKind::UnknownType, message.into());
-    let mut judged = refused(set, record, true, violation);
+    let mut judged = refused(set, record, true, violation, now);
     judged.domain = domain;
     judged.judgement.stamp = stamp(domain);
     judged.judgement.refuse = action == UnknownType::Refuse;
@@ -113,20 +123,32 @@ fn unknown<'a>(
 }
 
 /// Judges one event against a contract chosen by name, whatever its stream and type.
-pub fn judge_against(contract: &Arc<Contract>, record: &Record, now: Timestamp) -> Judgement {
-    let judged = json::text(&record.data).and_then(|text| by_contract(contract, text, record, now));
+pub fn judge_against(
+    contract: &Arc<Contract>,
+    record: &Record,
+    now: Timestamp,
+    states: Option<&States>,
+) -> (Judgement, Observed) {
+    let judged = json::text(&record.data).and_then(|text| by_contract(contract, text, record, now, states));
     judged.unwrap_or_else(|malformed| {
         let message = format!("not well-formed JSON: {malformed}");
-        Judgement {
+        let judgement = Judgement {
             verdict: Verdict::Quarantine,
             violations: vec![violation("malformed", ViolationKind::Malformed, message)],
             stamp: Arc::clone(&contract.stamp),
             refuse: false,
-        }
+        };
+        (judgement, Observed::new(Delivery::UNKNOWN, now))
     })
 }
 
-fn by_contract(contract: &Contract, text: &str, record: &Record, now: Timestamp) -> Result<Judgement, Malformed> {
+fn by_contract(
+    contract: &Contract,
+    text: &str,
+    record: &Record,
+    now: Timestamp,
+    states: Option<&States>,
+) -> Result<(Judgement, Observed), Malformed> {
     let facts = RecordFacts {
         stream: &record.stream,
         partition_key: record.partition_key.as_deref(),
@@ -134,15 +156,46 @@ fn by_contract(contract: &Contract, text: &str, record: &Record, now: Timestamp)
         arrived: record.arrived,
         size: record.data.len(),
     };
-    let (verdict, violations) = contract.judge(text, &facts, now)?;
-    Ok(Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false })
+    let states = states.and_then(|states| states.of(contract));
+    let recall = states.map(|states| Recall { states, delivery: delivery(&record.position) });
+    let Ruling { verdict, violations, observed } = contract.judge(text, &facts, now, recall)?;
+    Ok((Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false }, observed))
 }
 
-fn refused<'a>(set: &'a ContractSet, record: &Record, well_formed: bool, violation: Violation) -> Judged<'a> {
+/// Which delivery a record's position stands for. The lines of a pipe come once.
+fn delivery(position: &Position) -> Delivery {
+    match position {
+        Position::InRequest { request, index } => {
+            // FNV-1a. Two requests that meet would be a duplicate missed.
+            let hash = request.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+            Delivery { request: hash.max(1), index: u32::try_from(*index).unwrap_or(u32::MAX) }
+        }
+        Position::Unknown | Position::Line(_) => Delivery::UNKNOWN,
+    }
+}
+
+fn refused<'a>(
+    set: &'a ContractSet,
+    record: &Record,
+    well_formed: bool,
+    violation: Violation,
+    now: Timestamp,
+) -> Judged<'a> {
+    let observed = Observed::new(Delivery::UNKNOWN, now);
     let domain = set.domain_of(&record.stream);
     let judgement =
         Judgement { verdict: Verdict::Quarantine, violations: vec![violation], stamp: stamp(domain), refuse: false };
-    Judged { judgement, contract: None, domain, well_formed, asked: Asked::of(set, &record.stream) }
+    Judged {
+        judgement,
+        observed,
+        is_held: false,
+        contract: None,
+        domain,
+        well_formed,
+        asked: Asked::of(set, &record.stream),
+    }
 }
 
 fn violation(rule: &str, kind: ViolationKind, message: String) -> Violation {
@@ -168,6 +221,14 @@ fn stamp(domain: Option<&Arc<Domain>>) -> Arc<Stamp> {
 }
 
 impl Judged<'_> {
+    /// Lets the breaker of its contract, if it has one, say what is to become of it.
+    pub fn admit(&mut self, breakers: &Breakers, now: Timestamp) -> Admission {
+        let Some(contract) = self.contract else { return Admission::Pass };
+        let admission = breakers.admit(contract, &mut self.judgement, now);
+        self.is_held = admission == Admission::Hold;
+        admission
+    }
+
     /// The domain's own queue, where it names one.
     pub fn queue(&self) -> Option<&Arc<str>> {
         self.domain.and_then(|d| d.dlq.as_ref())

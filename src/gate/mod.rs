@@ -1,5 +1,6 @@
 //! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when.
 
+pub mod breaker;
 pub mod delivery;
 pub mod document;
 pub mod isolate;

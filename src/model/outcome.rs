@@ -100,6 +100,8 @@ pub enum Trouble {
     Unavailable,
     /// The far end refused this record for good (access, encryption key, size). Retrying cannot help.
     Rejected,
+    /// The breaker of the event's contract is open. Retry later.
+    Held,
 }
 
 impl Trouble {
@@ -112,6 +114,7 @@ impl Trouble {
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::Rejected => "rejected",
+            Self::Held => "held",
         }
     }
 }

@@ -10,17 +10,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus::IntGauge;
 
+use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
 use super::deliver::{deliver_letters, deliver_mesh};
-use super::rules::Rules;
+use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
 use crate::config::{OnQuarantine, Route, Routes};
+use crate::gate::breaker::Admission;
 use crate::gate::delivery::RetryPolicy;
 use crate::gate::isolate::isolate;
 use crate::gate::judge::{self, Judged, Terms};
+use crate::memory::Observed;
 use crate::metrics::Metrics;
 use crate::model::{
-    DeadLetter, Judgement, Outcome, Placement, Record, Settlement, Timestamp, Trouble, Unsettled, Verdict,
+    DeadLetter, Judgement, Outcome, Placement, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict,
 };
 use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink};
 
@@ -65,6 +68,9 @@ struct ToDeliver {
     judgement: Judgement,
     /// Of a quarantined one: its queue and its letter.
     letter: Option<(Arc<str>, DeadLetter)>,
+    /// What is remembered of it once it is forwarded.
+    observed: Observed,
+    is_held: bool,
 }
 
 /// Counts records in flight down again however the batch ends, a dropped future included.
@@ -114,20 +120,13 @@ impl Gate {
         self.options.metrics.received_bytes.with_label_values(&[&*route.label]).inc_by(received as u64);
 
         let now = (self.options.clock)();
-        let terms = Terms { record_bytes_max: facts.record_bytes_max, type_pointer: route.type_pointer.as_ref() };
-        let judge_one = |record| judge::judge(&set, record, terms, now);
-        let started = Instant::now();
-        let mut judged = Vec::with_capacity(records.len());
-        let mut parts = records.chunks(JUDGED_AT_ONCE);
-        while started.elapsed() < JUDGE_HERE_MAX
-            && let Some(part) = parts.next()
-        {
-            judged.extend(part.iter().map(judge_one));
-        }
-        if judged.len() < records.len() {
-            in_place(|| parts.for_each(|part| judged.extend(part.iter().map(judge_one))));
-        }
-        self.observe_judging(started, judged.len());
+        let terms = Terms {
+            record_bytes_max: facts.record_bytes_max,
+            type_pointer: route.type_pointer.as_ref(),
+            states: Some(&set.states),
+        };
+        let (mut judged, opinions) = self.judge_all(&set, &records, terms, now);
+        self.pass_breakers(&set, &mut judged, now);
         isolate(route.isolation, &records, &mut judged);
         // Letters are work as well, and a storm of bad events is nothing but letters.
         let letters = judged.iter().filter(|judged| judged.judgement.verdict == Verdict::Quarantine).count();
@@ -138,14 +137,65 @@ impl Gate {
         let judged = if letters > JUDGED_AT_ONCE { in_place(apart) } else { apart() };
 
         let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
+        if let Some(candidate) = &set.candidate {
+            let decided: Vec<_> = outcomes.iter().map(|outcome| (&outcome.judgement, is_settled(outcome))).collect();
+            candidate::count(candidate, opinions, &decided, &self.options.metrics);
+        }
         self.complain(&route, &outcomes);
         self.count(&route, &outcomes);
         Ok(outcomes)
     }
 
+    /// Judges a batch by the rules in force, and by candidate rules where there are some.
+    fn judge_all<'s>(
+        &self,
+        set: &'s InForce,
+        records: &[Record],
+        terms: Terms<'_>,
+        now: Timestamp,
+    ) -> (Vec<Judged<'s>>, Vec<Opinion>) {
+        let started = Instant::now();
+        let (mut judged, mut opinions) = (Vec::with_capacity(records.len()), Vec::new());
+        let mut judge_part = |part: &[Record]| {
+            judged.extend(part.iter().map(|record| judge::judge(set, record, terms, now)));
+            if let Some(candidate) = &set.candidate {
+                opinions.extend(part.iter().map(|record| candidate.judge(record, terms, now)));
+            }
+        };
+        let mut parts = records.chunks(JUDGED_AT_ONCE);
+        while started.elapsed() < JUDGE_HERE_MAX
+            && let Some(part) = parts.next()
+        {
+            judge_part(part);
+        }
+        if parts.len() > 0 {
+            in_place(|| parts.for_each(judge_part));
+        }
+        self.observe_judging(started, judged.len());
+        (judged, opinions)
+    }
+
+    /// Asks the contracts' breakers what is to become of their events.
+    fn pass_breakers(&self, set: &InForce, judged: &mut [Judged<'_>], now: Timestamp) {
+        if set.breakers.is_empty() {
+            return;
+        }
+        for judged in judged {
+            let outcome = match judged.admit(&set.breakers, now) {
+                Admission::Pass => continue,
+                Admission::Hold => "held",
+                Admission::ForwardAnyway => "forwarded",
+            };
+            let Stamp { domain, contract, .. } = &*judged.judgement.stamp;
+            self.options.metrics.breaker_events.with_label_values(&[&**domain, &**contract, outcome]).inc();
+        }
+    }
+
     fn count(&self, route: &Route, outcomes: &[Outcome]) {
         let metrics = &self.options.metrics;
-        metrics.count_judgements(outcomes.iter().map(|outcome| &outcome.judgement));
+        // What a breaker holds comes again, and is judged again.
+        let judged = outcomes.iter().filter(|outcome| !is_held(outcome));
+        metrics.count_judgements(judged.map(|outcome| &outcome.judgement));
         for settlement in SETTLEMENTS {
             let count = outcomes.iter().filter(|outcome| name_of(&outcome.settlement) == settlement).count();
             if count > 0 {
@@ -181,11 +231,11 @@ impl Gate {
 
     /// Makes of a judged event what its delivery needs.
     fn take_apart(&self, route: &Route, record: &Record, judged: Judged<'_>, now: Timestamp) -> ToDeliver {
-        let letter = (judged.judgement.verdict == Verdict::Quarantine).then(|| {
+        let letter = (judged.judgement.verdict == Verdict::Quarantine && !judged.is_held).then(|| {
             let queue = Arc::clone(self.queue_of(route, &judged));
             (queue, judged.dead_letter(self.dead_letter_id(now), record, now))
         });
-        ToDeliver { judgement: judged.judgement, letter }
+        ToDeliver { judgement: judged.judgement, letter, observed: judged.observed, is_held: judged.is_held }
     }
 
     /// Delivers both kinds at once. If this future is dropped, or the process dies, some records may already be durable:
@@ -201,24 +251,25 @@ impl Gate {
         let mut letters: BTreeMap<Arc<str>, Vec<DeadLetter>> = BTreeMap::new();
         let mut forward = Vec::with_capacity(records.len());
         let mut decided = Vec::with_capacity(records.len());
-        for (record, ToDeliver { judgement, letter }) in records.iter().zip(judged) {
-            if judgement.verdict == Verdict::Forward {
+        for (record, ToDeliver { judgement, letter, observed, is_held }) in records.iter().zip(judged) {
+            if judgement.verdict == Verdict::Forward && !is_held {
                 forward.push(record);
             }
             let queue = letter.map(|(queue, letter)| {
                 letters.entry(Arc::clone(&queue)).or_default().push(letter);
                 queue
             });
-            decided.push((judgement, queue));
+            decided.push((judgement, queue, observed, is_held));
         }
         let (forwarded, sent) = tokio::join!(self.forward(route, &forward), self.send_letters(letters));
         let (mut forwarded, mut sent) = (forwarded.into_iter(), sent);
         records
             .iter()
             .zip(decided)
-            .map(|(record, (judgement, queue))| {
+            .map(|(record, (judgement, queue, observed, is_held))| {
                 let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
                 let settlement = match judgement.verdict {
+                    _ if is_held => Err(held(&judgement.stamp)),
                     Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
                     Verdict::Drop => Ok(Settlement::Dropped(synthetic())),
                     Verdict::Quarantine => {
@@ -231,6 +282,9 @@ impl Gate {
                         })
                     }
                 };
+                if let Ok(Settlement::Forwarded(_)) = settlement {
+                    observed.settle();
+                }
                 Outcome { judgement, settlement: settlement.unwrap_or_else(Settlement::Unsettled) }
             })
             .collect()
@@ -293,6 +347,22 @@ fn forgotten() -> Unsettled {
     }
 }
 
+fn held(stamp: &Stamp) -> Unsettled {
+    let message = format!(
+        "the breaker of {}/{} is open: too many of its events would be quarantined; nothing is settled, send it again later",
+        stamp.domain, stamp.contract
+    );
+    Unsettled { trouble: Trouble::Held, message }
+}
+
+fn is_held(outcome: &Outcome) -> bool {
+    matches!(outcome.settlement, Settlement::Unsettled(Unsettled { trouble: Trouble::Held, .. }))
+}
+
+fn is_settled(outcome: &Outcome) -> bool {
+    !matches!(outcome.settlement, Settlement::Unsettled(_))
+}
+
 /// What [`name_of`] gives.
 const SETTLEMENTS: [&str; 4] = ["forwarded", "quarantined", "dropped", "unsettled"];
 
@@ -317,8 +387,9 @@ impl Intake for Gate {
             .ok_or_else(|| IntakeError::UnknownContract { domain: domain.to_owned(), contract: name.to_owned() })?;
         let nowhere: Arc<str> = "".into();
         let judge_all = || {
+            // Nothing is forwarded, so nothing is remembered either.
             let judge_one = |data: &Bytes| {
-                judge::judge_against(contract, &Record::new(data.clone(), Arc::clone(&nowhere), now), now)
+                judge::judge_against(contract, &Record::new(data.clone(), Arc::clone(&nowhere), now), now, None).0
             };
             events.iter().map(judge_one).collect()
         };

@@ -4,9 +4,11 @@
 //! reloads it; [`streams::Streams`] remembers what the mesh streams look like; [`deliver`] drives sinks until each entry is
 //! settled or given up, and [`coalesce`] lets small requests share the calls; [`serve`] starts everything and stops it in order.
 
+pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
 mod gate;
+pub mod keeper;
 pub mod pipe;
 pub mod rules;
 pub mod serve;

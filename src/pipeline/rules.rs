@@ -1,12 +1,17 @@
-//! The contract set in force, and how another takes its place.
+//! The contract set in force, with what its checks remember and its breakers, and how another takes its place.
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::config::rules::{self, ReadError};
+use super::candidate::Candidate;
+use crate::config::rules::ReadError;
+use crate::config::source::{Read, RuleSource};
 use crate::contract::diagnostic::Diagnostic;
-use crate::contract::{self, Compiled, ContractSet, RuleFiles};
+use crate::contract::{self, Compiled, ContractSet, RuleFiles, States};
+use crate::gate::breaker::Breakers;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::model::Timestamp;
 
 /// What became of one load of the rule files.
 #[derive(Debug)]
@@ -23,11 +28,49 @@ pub struct Loaded {
     content: String,
 }
 
+/// What is in force.
+#[derive(Debug, Default)]
+pub struct InForce {
+    set: Arc<ContractSet>,
+    pub states: Arc<States>,
+    pub breakers: Breakers,
+    /// Judged beside it.
+    pub candidate: Option<Arc<Candidate>>,
+}
+
+impl Deref for InForce {
+    type Target = ContractSet;
+
+    fn deref(&self) -> &ContractSet {
+        &self.set
+    }
+}
+
+/// Where the rules come from, and what is kept beside them.
+pub struct RuleOptions {
+    pub source: RuleSource,
+    pub candidate: Option<RuleSource>,
+    /// What was remembered before.
+    pub memory: Memory,
+    pub metrics: Arc<Metrics>,
+    pub clock: fn() -> Timestamp,
+}
+
+impl RuleOptions {
+    /// Rules alone, with nothing remembered, on the wall clock.
+    pub fn new(source: RuleSource, metrics: Arc<Metrics>) -> Self {
+        Self { source, candidate: None, memory: Memory::default(), metrics, clock: super::now }
+    }
+}
+
 /// Holds the set in force. Batches take it once and finish with it, whatever is loaded meanwhile.
 pub struct Rules {
-    dir: PathBuf,
+    source: RuleSource,
+    candidate: Option<RuleSource>,
     metrics: Arc<Metrics>,
-    current: RwLock<Arc<ContractSet>>,
+    clock: fn() -> Timestamp,
+    current: RwLock<Arc<InForce>>,
+    memory: Mutex<Memory>,
     /// What the last reload left to be said on `/ready`. Held for a moment only: probes ask for it.
     stale: Mutex<Vec<String>>,
     /// The name of what was read last, whether it compiled or not.
@@ -40,30 +83,39 @@ impl Rules {
     /// Loads the rules at start-up.
     ///
     /// # Errors
-    /// The directory cannot be read. Faults in the files are in [`Loaded`]; it is for the caller to refuse to start.
-    pub fn load(dir: &Path, metrics: Arc<Metrics>) -> Result<(Self, Loaded), ReadError> {
-        let (set, loaded) = compile(dir)?;
+    /// The source cannot be read. Faults in the files are in [`Loaded`]; it is for the caller to refuse to start.
+    pub fn load(options: RuleOptions) -> Result<(Self, Loaded), ReadError> {
+        let (set, loaded) = compile(&options.source)?;
         let rules = Self {
-            dir: dir.to_owned(),
-            metrics,
-            current: RwLock::new(Arc::new(set)),
+            source: options.source,
+            candidate: options.candidate,
+            metrics: options.metrics,
+            clock: options.clock,
+            current: RwLock::default(),
+            memory: Mutex::new(options.memory),
             stale: Mutex::default(),
             content: Mutex::new(loaded.content.clone()),
             reloading: Mutex::default(),
         };
+        rules.put_in_force(set, None);
         rules.publish(None, &loaded);
+        rules.reload_candidate();
         Ok((rules, loaded))
     }
 
-    pub fn current(&self) -> Arc<ContractSet> {
+    pub fn current(&self) -> Arc<InForce> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn source(&self) -> &RuleSource {
+        &self.source
     }
 
-    /// What [`content_revision`](rules::content_revision) says of the files that were read last.
+    pub fn candidate_source(&self) -> Option<&RuleSource> {
+        self.candidate.as_ref()
+    }
+
+    /// What [`RuleSource::look`] said of the files that were read last.
     pub fn content(&self) -> String {
         self.content.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -77,12 +129,17 @@ impl Rules {
         self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the checks in force remember.
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads the files again and puts them in force, domain by domain: one that does not compile keeps its last good
-    /// version. A directory that cannot be read changes nothing. Blocks on files; call it off the async threads.
+    /// version. A source that cannot be read changes nothing. Blocks on files; call it off the async threads.
     pub fn reload(&self) -> Result<Loaded, ReadError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current();
-        let (set, loaded) = match compile(&self.dir) {
+        let (set, loaded) = match compile(&self.source) {
             Ok(compiled) => compiled,
             Err(error) => {
                 self.metrics.reloads.with_label_values(&["failed"]).inc();
@@ -90,8 +147,7 @@ impl Rules {
                 return Err(error);
             }
         };
-        let set = set.keeping(&loaded.failed, &before);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
+        self.put_in_force(set.keeping(&loaded.failed, &before), before.candidate.clone());
         self.lock_stale().clone_from(&loaded.failed);
         self.content.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&loaded.content);
         self.publish(Some(&before), &loaded);
@@ -111,6 +167,26 @@ impl Rules {
         Ok(loaded)
     }
 
+    /// Reads the candidate's files again. Whatever is wrong with them touches nothing that is in force.
+    pub fn reload_candidate(&self) {
+        let Some(source) = &self.candidate else { return };
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current().candidate.clone();
+        let candidate = Arc::new(Candidate::load(source, before.as_deref(), (self.clock)()));
+        self.metrics.set_candidate(before.as_ref().map(|before| before.revision()), candidate.revision());
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let InForce { set, states, breakers, .. } = &**current;
+        let (set, states, breakers) = (Arc::clone(set), Arc::clone(states), breakers.clone());
+        *current = Arc::new(InForce { set, states, breakers, candidate: Some(candidate) });
+    }
+
+    fn put_in_force(&self, set: ContractSet, candidate: Option<Arc<Candidate>>) {
+        let now = (self.clock)();
+        let states = Arc::new(States::open(&set, &mut self.memory(), now));
+        let breakers = self.current().breakers.renewed(&set, now);
+        let in_force = Arc::new(InForce { set: Arc::new(set), states, breakers, candidate });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+    }
     fn publish(&self, before: Option<&ContractSet>, loaded: &Loaded) {
         let set = self.current();
         for domain in before.into_iter().flat_map(ContractSet::domains) {
@@ -138,12 +214,10 @@ impl Rules {
     }
 }
 
-fn compile(dir: &Path) -> Result<(ContractSet, Loaded), ReadError> {
-    let files = rules::read(dir)?;
-    let revision = rules::revision(dir);
+fn compile(source: &RuleSource) -> Result<(ContractSet, Loaded), ReadError> {
+    let Read { files, revision, content } = source.read()?;
     let compiled = contract::compile(&files, &revision);
     let is_good = compiled.is_good();
-    let content = rules::content_revision(&files);
     let Compiled { set, diagnostics, failed } = compiled;
     let loaded = Loaded { is_good, diagnostics, files, failed, revision, content };
     Ok((set, loaded))

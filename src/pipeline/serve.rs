@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::keeper::Keeper;
 use super::rules::Rules;
 use super::{Gate, GateOptions};
 use crate::config::{Backend, Config};
@@ -143,6 +144,8 @@ pub struct Serving {
     stop: watch::Sender<bool>,
     task: JoinHandle<Drained>,
     reloads: JoinSet<()>,
+    /// Ends when `stop` is told.
+    keeper: JoinHandle<Option<Keeper>>,
 }
 
 /// How serving ended.
@@ -164,6 +167,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = open_sinks(config, vec![listen], &instance).await?;
     let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
+    let service_metrics = Arc::clone(&metrics);
     let service = Service {
         intake: Arc::new(gate),
         catalog: Arc::clone(&sinks.catalog),
@@ -172,16 +176,21 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         clock: super::now,
         random: || fastrand::u128(..),
     };
-    let (stop, mut told) = watch::channel(false);
-    let told = async move { drop(told.wait_for(|stop| *stop).await) };
-    let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told));
+    let stop = watch::Sender::new(false);
+    let told = || {
+        let mut told = stop.subscribe();
+        async move { drop(told.wait_for(|stop| *stop).await) }
+    };
+    let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
+    let keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
+    let keeper = tokio::spawn(super::keeper::keep(keeper, config.snapshot_every, told()));
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
     if let Some(every) = config.rules_watch {
         reloads.spawn(super::watch::watch(rules, every));
     }
     let phase = watch::Sender::new(Phase::Ready);
-    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, reloads })
+    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, reloads, keeper })
 }
 
 impl Serving {
@@ -196,7 +205,7 @@ impl Serving {
         tracing::info!("told to stop; answering the requests in progress");
         let _ = self.stop.send(true);
         self.reloads.abort_all();
-        match self.task.await {
+        let stopped = match self.task.await {
             Ok(Drained { cut: 0 }) => {
                 tracing::info!("drained; stopping");
                 Stopped::Drained
@@ -212,6 +221,11 @@ impl Serving {
                 tracing::error!(%error, "the data port failed; its producers send again");
                 Stopped::CutOff
             }
+        };
+        if let Ok(Some(mut keeper)) = self.keeper.await {
+            let last = move || keeper.snapshot(stopped == Stopped::Drained);
+            let _ = tokio::task::spawn_blocking(last).await;
         }
+        stopped
     }
 }

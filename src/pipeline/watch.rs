@@ -8,29 +8,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rules::{Loaded, Rules};
-use crate::config::rules::{ReadError, content_revision, read};
+use crate::config::rules::ReadError;
 
-/// Looks at the rules directory, and reloads.
+/// Looks at the rules, and reloads.
 pub struct Watch {
     rules: Arc<Rules>,
     /// What the last look saw, where it was not what is in force.
     changed: Option<String>,
     unreadable: bool,
+    /// What the candidate's files were when they were loaded, and at the last look.
+    candidate: [Option<String>; 2],
 }
 
 impl Watch {
     pub fn new(rules: Arc<Rules>) -> Self {
-        Self { rules, changed: None, unreadable: false }
+        let candidate = rules.candidate_source().and_then(|source| source.look().ok());
+        Self { rules, changed: None, unreadable: false, candidate: [candidate.clone(), candidate] }
+    }
+
+    /// One look at the candidate's files, which are loaded when they have changed and settled, or can be read no more. Blocks on
+    /// files.
+    pub fn look_at_candidate(&mut self) {
+        let Some(source) = self.rules.candidate_source() else { return };
+        let seen = source.look().ok();
+        let [loaded, last] = &mut self.candidate;
+        if seen != *loaded && seen == *last {
+            loaded.clone_from(&seen);
+            self.rules.reload_candidate();
+        }
+        self.candidate[1] = seen;
     }
 
     /// One look. `None` when there is nothing to reload: the files are those that were loaded last, faulty ones among them, or
     /// are still changing, or cannot be read. Blocks on files; call it off the async threads.
     pub fn look(&mut self) -> Option<Result<Loaded, ReadError>> {
-        let seen = match read(self.rules.dir()) {
-            Ok(files) => content_revision(&files),
+        let seen = match self.rules.source().look() {
+            Ok(seen) => seen,
             Err(error) => {
                 if !self.unreadable {
-                    tracing::warn!(%error, "the rules directory cannot be read; the last good rules stay in force");
+                    tracing::warn!(%error, "the rules cannot be read; the last good ones stay in force");
                 }
                 (self.unreadable, self.changed) = (true, None);
                 return None;
@@ -58,6 +74,7 @@ pub async fn watch(rules: Arc<Rules>, every: Duration) {
         // What became of a reload is logged and counted where it happens.
         let look = move || {
             watch.look();
+            watch.look_at_candidate();
             watch
         };
         match tokio::task::spawn_blocking(look).await {
@@ -79,7 +96,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::config::source::RuleSource;
     use crate::metrics::Metrics;
+    use crate::pipeline::rules::RuleOptions;
 
     const DOMAIN: &str =
         "apiVersion: meshgate/v1\nkind: Domain\nmetadata:\n  name: d\n  owner: {team: t, contact: c}\n";
@@ -98,7 +117,8 @@ mod tests {
     }
 
     fn watch_of(dir: &Path) -> (Arc<Rules>, Watch) {
-        let (rules, loaded) = Rules::load(dir, Arc::new(Metrics::new())).unwrap();
+        let options = RuleOptions::new(RuleSource::from(dir), Arc::new(Metrics::new()));
+        let (rules, loaded) = Rules::load(options).unwrap();
         assert!(loaded.is_good, "{:?}", loaded.diagnostics);
         let rules = Arc::new(rules);
         (Arc::clone(&rules), Watch::new(rules))

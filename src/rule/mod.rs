@@ -3,6 +3,7 @@
 //! * [`schema`]: the shape, JSON Schema.
 //! * [`field`]: one value, an ODCS library metric.
 //! * [`expr`]: a business rule, CEL.
+//! * [`stream`]: what checks that remember look at.
 //! * [`capture`]: what rules read of an event, and where one pass over its bytes found it.
 //! * [`mod@reference`]: lists of known values that fields are checked against.
 //! * [`mask`]: what may not be shown of an event.
@@ -24,6 +25,7 @@ pub mod number_types;
 pub mod pointer;
 pub mod reference;
 pub mod schema;
+pub mod stream;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

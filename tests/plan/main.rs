@@ -12,7 +12,7 @@ mod generate;
 mod mutate;
 
 use fastrand::Rng;
-use meshgate::contract::Routed;
+use meshgate::contract::{Routed, Ruling};
 use meshgate::decode::json;
 use meshgate::gate::judge::{self, Terms};
 use meshgate::model::Verdict;
@@ -202,7 +202,7 @@ fn the_gate_judges_as_the_long_way_does() {
         let event = rng.usize(..events.len());
         let mutant = if rng.u8(..4) == 0 { events[event].clone() } else { mutate(&mut rng, &events[event]) };
         let record = corpus::record(mutant, ["orders-eu", "customers-eu", "logs-eu"][rng.usize(..3)]);
-        let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None };
+        let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: None };
         let told = String::from_utf8_lossy(&record.data);
         let judgement = judge::judge(&compiled, &record, terms, record.arrived).judgement;
         let Ok(event) = json::parse(&record.data) else {
@@ -221,7 +221,7 @@ fn the_gate_judges_as_the_long_way_does() {
             arrived: record.arrived,
             size: record.data.len(),
         };
-        let (verdict, violations) = contract.judge_tree(&event, &facts, record.arrived);
+        let Ruling { verdict, violations, .. } = contract.judge_tree(&event, &facts, record.arrived, None);
         assert_eq!((judgement.verdict, &judgement.violations), (verdict, &violations), "{told}");
         forwarded += u64::from(verdict == Verdict::Forward);
     }

@@ -22,6 +22,7 @@ use super::judge::RuleCount;
 use super::output::{self, Format};
 use super::{GOOD, TROUBLE, run, trouble};
 use crate::config::{self, Config, Overrides};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pipeline::{now, serve};
 use crate::sink::local::{LetterFilter, LetterLookup, Reader};
@@ -78,7 +79,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
     };
     run::init_logging("warn");
     let metrics = Arc::new(Metrics::new());
-    let rules = match run::load_rules(&config, &metrics) {
+    let rules = match run::load_rules(&config, Memory::default(), &metrics) {
         Ok(rules) => rules,
         Err(code) => return code,
     };
@@ -97,7 +98,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
     let ended = runtime.block_on(run::serve(&config, rules, metrics, |data, admin| {
         let went_well = &mut went_well;
         async move {
-            say!("The gate listens on http://{data} with the rules of {}/", told.rules.display());
+            say!("The gate listens on http://{data} with the rules of {}/", told.rules);
             say!("Sending {count} events as a producer would: AWS_ENDPOINT_URL_KINESIS=http://{data}\n");
             if let Err(message) = produce(data, events, count, &show).await {
                 eprintln!("meshgate: {message}");
@@ -250,8 +251,8 @@ fn print_where_to_look(config: &Config, admin: Option<SocketAddr>) {
         Some(admin) => {
             say!("  metrics              curl http://{admin}/metrics");
             say!("  contracts            curl http://{admin}/contracts");
-            say!("  change a rule        edit {}/, then: curl -X POST http://{admin}/reload", config.rules.display());
+            say!("  change a rule        edit {}/, then: curl -X POST http://{admin}/reload", config.rules);
         }
-        None => say!("  a gate that stays    {meshgate} run --rules {}{data}", config.rules.display()),
+        None => say!("  a gate that stays    {meshgate} run --rules {}{data}", config.rules),
     }
 }

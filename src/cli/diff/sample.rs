@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::value::RawValue;
 
 use super::super::judge::{LINE_BYTES_MAX, RECORD_BYTES_MAX, open, parse_time, progress, record, skip_line};
-use crate::contract::ContractSet;
+use crate::contract::{ContractSet, States};
 use crate::diff::sample::{Judge, Tally};
 use crate::gate::document;
 use crate::model::Timestamp;
@@ -60,6 +60,9 @@ pub(super) struct Sample {
 
 type Judges<'a> = (Judge<'a>, Judge<'a>);
 
+/// A set, and what its checks remember of the sample.
+type Rules<'a> = (&'a ContractSet, &'a States);
+
 impl SampleArgs {
     /// Judges what was asked for; `None` when nothing was.
     pub(super) fn judge(&self, old: &ContractSet, new: &ContractSet) -> Result<Option<Sample>, String> {
@@ -67,6 +70,8 @@ impl SampleArgs {
             return Ok(None);
         }
         let mut sample = Sample::default();
+        let states = [old, new].map(|set| States::fresh(set, self.now()));
+        let (old, new) = ((old, &states[0]), (new, &states[1]));
         if let Some(path) = &self.sample {
             let judges = self.judges(old, new)?;
             self.judge_file(path, judges, &mut sample)
@@ -79,24 +84,28 @@ impl SampleArgs {
         Ok(Some(sample))
     }
 
-    fn routed<'a>(&'a self, set: &'a ContractSet) -> Judge<'a> {
-        Judge::routed(set, RECORD_BYTES_MAX, self.type_pointer.as_ref())
+    fn now(&self) -> Timestamp {
+        self.now.unwrap_or_else(crate::pipeline::now)
+    }
+
+    fn routed<'a>(&'a self, (set, states): Rules<'a>) -> Judge<'a> {
+        Judge::routed(set, Some(states), RECORD_BYTES_MAX, self.type_pointer.as_ref())
     }
 
     /// How the sample's events find their contracts.
-    fn judges<'a>(&'a self, old: &'a ContractSet, new: &'a ContractSet) -> Result<Judges<'a>, String> {
+    fn judges<'a>(&'a self, old: Rules<'a>, new: Rules<'a>) -> Result<Judges<'a>, String> {
         let Some(named) = &self.contract else {
             let stream =
                 self.stream.as_deref().ok_or("say where the sample's events come from: --stream or --contract")?;
-            if old.covers(stream).is_none() && new.covers(stream).is_none() {
+            if old.0.covers(stream).is_none() && new.0.covers(stream).is_none() {
                 return Err(format!("no contract covers stream {stream:?}; name one that some match.stream covers"));
             }
             return Ok((self.routed(old), self.routed(new)));
         };
-        let find = |set: &'a ContractSet, when: &str| {
+        let find = |(set, states): Rules<'a>, when: &str| {
             let found = named.split_once('/').and_then(|(domain, name)| set.contract(domain, name));
             found
-                .map(Judge::One)
+                .map(|contract| Judge::One(contract, Some(states)))
                 .ok_or_else(|| format!("{when} there is no contract {named:?}; write it as domain/name"))
         };
         Ok((find(old, "before")?, find(new, "now")?))
@@ -106,11 +115,7 @@ impl SampleArgs {
         let (input, length) = open(path)?;
         let bar = progress("judging", length);
         let mut input = BufReader::with_capacity(256 * 1024, bar.wrap_read(input));
-        let events = Events {
-            judges,
-            stream: self.stream.as_deref().unwrap_or_default().into(),
-            now: self.now.unwrap_or_else(crate::pipeline::now),
-        };
+        let events = Events { judges, stream: self.stream.as_deref().unwrap_or_default().into(), now: self.now() };
         let is_array = input.fill_buf()?.trim_ascii_start().first() == Some(&b'[');
         if is_array {
             events.array(&mut input, sample)?

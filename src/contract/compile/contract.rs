@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::domain::Shared;
-use super::example;
 use super::file::RuleFile;
+use super::{example, stream};
 use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule, SCHEMA_RULE};
-use crate::contract::written::{Common, ListFile, Match, Metadata, Owner, Payload, Slo};
+use crate::contract::written::{BreakerFile, BreakerTerms, Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, Stamp, ViolationKind};
 use crate::plan::Plan;
 use crate::rule::OnFail;
@@ -22,13 +22,15 @@ use crate::rule::mask::{Mask, MaskSpec};
 use crate::rule::pointer::Pointer;
 use crate::rule::reference::ReferenceList;
 
+/// The window of a breaker that writes none, in milliseconds.
+const MINUTE: i64 = 60_000;
+
 /// A contract's reference lists by name; `None` for one that failed, which is told.
 pub(super) type Lists = BTreeMap<String, Option<Arc<ReferenceList>>>;
 
 /// Compiles what can be compiled and notes every fault in `file`. The contract is of use only when none was noted.
 /// `None` when even its names are unknown.
 pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contract> {
-    refuse_unsupported(file);
     let metadata: Option<Metadata> = file.part(&key("metadata"));
     if let Some(metadata) = &metadata {
         check_names(file, metadata, shared);
@@ -48,6 +50,13 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let mut checks = fields(file, &lists, mode, &mut ids);
     let shape = schema.as_ref().map(|schema| Shape { payload: &payload, kinds: schema.kinds() });
     checks.extend(rules(file, shape, mode, &mut ids));
+    let mut streams = Vec::new();
+    let mut feeds = Vec::new();
+    if let Some(Metadata { name, .. }) = &metadata {
+        let whole = format!("{}/{name}", shared.directory);
+        streams = stream::compile(file, &lists, shape, (&whole, &payload, mode), &mut ids);
+        feeds = shared.feeds.of(shared.directory, name);
+    }
     if let Some(Metadata { name, tags, .. }) = &metadata {
         let policies = shared.policies.checks(file, shared.directory, name, tags, shape);
         ids.seen.extend(policies.iter().map(|check| check.id.to_string()));
@@ -56,6 +65,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let masks = masks(file, &payload);
     let examples = example::compile(file, &ids.seen);
     let slo_error_ratio = slo(file);
+    let breaker = breaker(file);
     if file.is_clean() {
         warn_of_nothing(file, schema.is_some());
     }
@@ -66,6 +76,9 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let this = reads.slot(place);
     let live = checks.iter_mut().filter(|check| check.mode != Mode::Off);
     live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers, &masks));
+    let live = streams.iter_mut().filter(|check| check.mode != Mode::Off);
+    live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers));
+    feeds.iter_mut().for_each(|feed| feed.read_slots(&mut reads, &payload, &numbers));
     note_slow_rules(file, &checks);
     let plan = match written.schema.as_deref().filter(|_| schema.is_some()) {
         Some(path) => shared.data.plan(file, path, written.formats, &payload, reads),
@@ -98,8 +111,11 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         this,
         numbers,
         checks,
+        streams,
+        feeds,
         masks,
         slo_error_ratio,
+        breaker,
         examples,
     })
 }
@@ -109,22 +125,19 @@ fn nobody() -> Owner {
     Owner { team: "".into(), contact: None }
 }
 
-fn refuse_unsupported(file: &RuleFile<'_>) {
-    let refuse = |at: Pointer, what: &str, hint: &str| {
-        let message = format!("{what} not supported yet and would have no effect");
-        let diagnostic = Diagnostic::new(file.key_place(&at), Code::NotSupported, message);
-        file.note(diagnostic.with_hint(hint.to_owned()));
-    };
-    if file.length(&key("stream")) > 0 {
-        refuse(
-            key("stream"),
-            "keyed and windowed checks (`stream`) are",
-            "take it out; rules and fields judge one event",
-        );
+fn breaker(file: &RuleFile<'_>) -> Option<BreakerTerms> {
+    let written: BreakerFile = file.part(&key("breaker"))?;
+    let window = written.window.as_deref().map_or(Some(MINUTE), stream::millis)?;
+    if !stream::WINDOWS.contains(&window) {
+        let message = "a window is a second to 31 days";
+        file.fault(&key("breaker").child("window"), Code::InvalidValue, message, None);
     }
-    if file.value(&key("breaker")).is_some_and(|breaker| !breaker.is_null()) {
-        refuse(key("breaker"), "`breaker` is", "take it out; alert on meshgate_events_total instead");
-    }
+    Some(BreakerTerms {
+        ratio_max: written.max_quarantine_ratio,
+        window,
+        events_min: written.events_min.unwrap_or(100),
+        action: written.action,
+    })
 }
 
 /// Rules that are evaluated over the event's tree, and what each costs at most.
@@ -148,16 +161,18 @@ fn note_slow_rules(file: &RuleFile<'_>, checks: &[Check]) {
 
 /// What works, but probably not as its team means it.
 fn warn_of_nothing(file: &RuleFile<'_>, has_schema: bool) {
-    if !has_schema && file.length(&key("fields")) + file.length(&key("rules")) == 0 {
+    let entries: usize = ["fields", "rules", "stream"].iter().map(|list| file.length(&key(list))).sum();
+    if !has_schema && entries == 0 {
         let message = "the contract has no schema, fields or rules, so every event of its type is forwarded";
         file.note(file.at(&Pointer::root(), Code::NothingJudged, message).as_warning());
     }
-    let used: Vec<&str> = (0..file.length(&key("fields")))
-        .filter_map(|index| {
-            let list = key("fields").child(index.to_string()).child("arguments").child("validValuesFrom");
-            file.value(&list)?.as_str()
-        })
-        .collect();
+    let named = |list: &str, path: [&str; 2]| -> Vec<&str> {
+        let entry = |index: usize| key(list).child(index.to_string()).child(path[0]).child(path[1]);
+        (0..file.length(&key(list))).filter_map(|index| file.value(&entry(index))?.as_str()).collect()
+    };
+    let mut used = named("fields", ["arguments", "validValuesFrom"]);
+    used.extend(named("stream", ["arguments", "validValuesFrom"]));
+    used.extend(named("stream", ["references", "list"]));
     for (name, _) in file.value(&key("reference")).and_then(Value::as_object).into_iter().flatten() {
         if !used.contains(&name.as_str()) {
             let place = file.key_place(&key("reference").child(name.as_str()));
@@ -206,6 +221,11 @@ fn lists(file: &RuleFile<'_>, shared: &Shared<'_>) -> Lists {
     names.into_iter().map(compile).collect()
 }
 
+/// Those that did not fail.
+pub(super) fn good(lists: &Lists) -> BTreeMap<String, Arc<ReferenceList>> {
+    lists.iter().filter_map(|(name, list)| Some((name.clone(), list.clone()?))).collect()
+}
+
 /// The ids taken so far.
 #[derive(Default)]
 pub(super) struct Ids {
@@ -213,7 +233,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    fn take(&mut self, file: &RuleFile<'_>, entry: &Pointer, id: &str) {
+    pub(super) fn take(&mut self, file: &RuleFile<'_>, entry: &Pointer, id: &str) {
         let at = entry.child("id");
         if RESERVED_IDS.contains(&id) {
             let message = format!("`{id}` is the gate's own name for a kind of violation");
@@ -227,7 +247,7 @@ impl Ids {
 }
 
 pub(super) fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<Check> {
-    let good_lists = lists.iter().filter_map(|(name, list)| Some((name.clone(), list.clone()?))).collect();
+    let good_lists = good(lists);
     let mut checks = Vec::new();
     for index in 0..file.length(&key("fields")) {
         let at = key("fields").child(index.to_string());
@@ -309,7 +329,7 @@ pub(super) fn rules(file: &RuleFile<'_>, shape: Option<Shape<'_>>, mode: Mode, i
 }
 
 /// What a violation leads to when `on_fail` is not written.
-const fn consequence(severity: Severity) -> OnFail {
+pub(super) const fn consequence(severity: Severity) -> OnFail {
     match severity {
         Severity::Error => OnFail::Quarantine,
         Severity::Warning | Severity::Info => OnFail::Warn,

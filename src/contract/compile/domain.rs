@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::data::Data;
 use super::file::RuleFile;
 use super::policy::{self, Policies};
+use super::stream::Feeds;
 use super::{Candidate, DomainFiles, contract, is_yaml};
 use crate::contract::Contract;
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
@@ -26,11 +27,20 @@ pub(super) struct CompiledDomain {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What all domains share.
+#[derive(Clone, Copy)]
+pub(super) struct Common<'f> {
+    pub revision: &'f Arc<str>,
+    pub policies: &'f Policies<'f>,
+    pub feeds: &'f Feeds,
+}
+
 /// What contracts take from their domain.
 pub(super) struct Shared<'f> {
     pub directory: &'f str,
     pub revision: &'f Arc<str>,
     pub policies: &'f Policies<'f>,
+    pub feeds: &'f Feeds,
     pub data: Data<'f>,
     /// `None` when the domain's own file failed, which is told there.
     pub owner: Option<Owner>,
@@ -40,9 +50,9 @@ pub(super) struct Shared<'f> {
 
 /// The rule files of a directory, by what they are.
 #[derive(Default)]
-struct Sorted<'f> {
+pub(super) struct Sorted<'f> {
     domain: Vec<RuleFile<'f>>,
-    contracts: Vec<RuleFile<'f>>,
+    pub contracts: Vec<RuleFile<'f>>,
     diagnostics: Vec<Diagnostic>,
     domain_is_unreadable: bool,
     has_rule_files: bool,
@@ -51,10 +61,9 @@ struct Sorted<'f> {
 pub(super) fn compile(
     directory: &str,
     files: &DomainFiles<'_>,
-    revision: &Arc<str>,
-    policies: &Policies<'_>,
+    sorted: Sorted<'_>,
+    Common { revision, policies, feeds }: Common<'_>,
 ) -> CompiledDomain {
-    let sorted = sort(directory, files);
     let mut diagnostics = sorted.diagnostics;
     if !sorted.has_rule_files {
         // Data files or policies alone: nobody's events depend on them.
@@ -78,6 +87,7 @@ pub(super) fn compile(
         directory,
         revision,
         policies,
+        feeds,
         data: Data::read(directory, files, &mut diagnostics),
         owner: written.as_ref().map(|(file, _)| file.metadata.owner.clone()),
         mode: written.as_ref().map(|(file, _)| file.defaults.mode).unwrap_or_default(),
@@ -100,7 +110,7 @@ pub(super) fn compile(
     CompiledDomain { candidate, is_domain: true, diagnostics }
 }
 
-fn sort<'f>(directory: &str, files: &DomainFiles<'f>) -> Sorted<'f> {
+pub(super) fn sort<'f>(directory: &str, files: &DomainFiles<'f>) -> Sorted<'f> {
     let mut sorted = Sorted::default();
     for (path, bytes) in files.iter().filter(|(path, _)| is_yaml(path) && !path.contains('/')) {
         let is_domain_file = matches!(*path, "domain.yaml" | "domain.yml");

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::file::RuleFile;
 use crate::contract::diagnostic::Code;
 use crate::contract::example::Example;
@@ -42,6 +44,7 @@ pub(super) fn compile(file: &RuleFile<'_>, ids: &BTreeSet<String>) -> Vec<Exampl
             now,
             bytes,
             stream: written.stream,
+            before: written.before.iter().map(Value::to_string).collect(),
             partition_key: written.record.partition_key,
             explicit_hash_key: written.record.explicit_hash_key,
             verdict: written.expect.verdict,

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::contract::{RuleFiles, compile};
+use crate::model::{Verdict, Violation};
 
 const DOMAIN: &str = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: shop, owner: {team: shop}}\n";
 
@@ -42,7 +43,8 @@ fn judge(contract: &Contract, data: Value) -> (Verdict, Vec<Violation>) {
         arrived: Timestamp::default(),
         size: 1,
     };
-    contract.judge_tree(&event, &record, Timestamp::default())
+    let Ruling { verdict, violations, .. } = contract.judge_tree(&event, &record, Timestamp::default(), None);
+    (verdict, violations)
 }
 
 /// `verdict: rule/kind@pointer/mode …`
@@ -129,7 +131,8 @@ fn an_event_without_its_payload_is_no_event_of_this_contract() {
         arrived: Timestamp::default(),
         size: 1,
     };
-    let (verdict, violations) = contract.judge_tree(&json!({"type": "sold"}), &record, Timestamp::default());
+    let Ruling { verdict, violations, .. } =
+        contract.judge_tree(&json!({"type": "sold"}), &record, Timestamp::default(), None);
     assert_eq!(verdict, Verdict::Quarantine);
     assert_eq!((violations.len(), &*violations[0].rule, violations[0].pointer.as_str()), (1, "schema", "/data"));
 }
@@ -223,6 +226,6 @@ fn a_message_sees_no_key_of_an_event_with_private_fields() {
         arrived: Timestamp::default(),
         size: 1,
     };
-    let (_, violations) = contract.judge_tree(&event, &record, Timestamp::default());
+    let Ruling { violations, .. } = contract.judge_tree(&event, &record, Timestamp::default(), None);
     assert_eq!(violations[0].message, "of ***");
 }

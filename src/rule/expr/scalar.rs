@@ -70,6 +70,17 @@ impl<'v> Scalar<'v> {
         if is_whole { Self::Int(double as i64) } else { Self::Double(double) }
     }
 
+    /// Gives `read` the value as lists and baselines write it. `None` for null and times.
+    pub fn text<T>(&self, read: impl FnOnce(&str) -> T) -> Option<T> {
+        Some(match self {
+            Self::Text(text) => read(text),
+            Self::Bool(bool) => read(if *bool { "true" } else { "false" }),
+            Self::Int(int) => read(&int.to_string()),
+            Self::Double(double) => read(&double.to_string()),
+            Self::Null | Self::Time { .. } => return None,
+        })
+    }
+
     /// For messages: the type, never the value.
     pub fn type_name(&self) -> &'static str {
         match self {

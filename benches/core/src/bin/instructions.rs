@@ -126,7 +126,7 @@ fn read_rules(directory: &Path, root: &Path, files: &mut RuleFiles) {
 fn gate(name: &str, set: &ContractSet, event: &str, violations: usize) {
     let record =
         Record { partition_key: Some("O-000001".into()), ..Record::new(event.to_owned(), "orders-events".into(), NOW) };
-    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None };
+    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: None };
     count(name, || {
         let judgement = judge::judge(set, &record, terms, NOW).judgement;
         assert_eq!(judgement.verdict == Verdict::Forward, violations == 0, "{name}");

@@ -113,6 +113,10 @@ impl<'e> SlotScope<'e> {
         Self { captured, record, now, spent: Cell::new(0) }
     }
 
+    pub fn record(&self) -> &RecordFacts<'e> {
+        &self.record
+    }
+
     /// The units of the crate's budget that the answers given so far would have cost there, at most. Up to [`UNITS_MAX`] are
     /// given, a fifth of what an event has; what would cost more is unsure.
     pub fn spent(&self) -> i64 {

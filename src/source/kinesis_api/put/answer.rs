@@ -52,7 +52,7 @@ fn told(outcome: &Outcome) -> Told<'_> {
         }
         Settlement::Unsettled(unsettled) => {
             let code = match unsettled.trouble {
-                Trouble::Throttled => "ProvisionedThroughputExceededException",
+                Trouble::Throttled | Trouble::Held => "ProvisionedThroughputExceededException",
                 Trouble::Unavailable | Trouble::Rejected => "InternalFailure",
             };
             Told::Failed { code, message: unsettled_message(unsettled) }

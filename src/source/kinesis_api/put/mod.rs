@@ -185,7 +185,7 @@ fn count_mismatch() -> Fault {
 /// a 400 would tell the producer that its record is wrong, and it might drop a good one.
 fn unsettled_fault(unsettled: &Unsettled) -> Fault {
     match unsettled.trouble {
-        Trouble::Throttled => Fault::throttled(unsettled_message(unsettled)),
+        Trouble::Throttled | Trouble::Held => Fault::throttled(unsettled_message(unsettled)),
         Trouble::Unavailable | Trouble::Rejected => Fault::internal(unsettled_message(unsettled)),
     }
 }
@@ -193,7 +193,7 @@ fn unsettled_fault(unsettled: &Unsettled) -> Fault {
 fn unsettled_message(unsettled: &Unsettled) -> String {
     let Unsettled { trouble, message } = unsettled;
     match trouble {
-        Trouble::Throttled => format!("{message} The record was not taken; retry it later."),
+        Trouble::Throttled | Trouble::Held => format!("{message} The record was not taken; retry it later."),
         Trouble::Unavailable => format!("Internal Service Failure: {message} Retry the record."),
         Trouble::Rejected => format!(
             "Internal Service Failure: {message} Keep the record: repeating it does not help until the gate's operator \
