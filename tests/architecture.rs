@@ -27,8 +27,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "decode", "rule", "contract", "gate", "infer", "diff", "catalogue", "port", "metrics", "source",
-            "sink", "config", "pipeline", "admin",
+            "model",
+            "decode",
+            "rule",
+            "contract",
+            "gate",
+            "infer",
+            "diff",
+            "catalogue",
+            "port",
+            "metrics",
+            "source",
+            "sink",
+            "config",
+            "pipeline",
+            "admin",
         ],
     ),
 ];

@@ -8,7 +8,7 @@ use super::checks::fact;
 use super::html::{Html, joined, piece};
 use crate::contract::{Contract, Domain, Example};
 use crate::decode::json;
-use crate::gate::document::{self, PrivateFields, Privacy};
+use crate::gate::document::{self, Privacy, PrivateFields};
 use crate::model::{Judgement, Record, Verdict};
 
 /// The most examples of one contract.

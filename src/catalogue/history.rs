@@ -86,6 +86,9 @@ pub(super) fn table(h: &mut Html, history: &History, file: &str, name: &str, sou
     if git.is_cut.contains(file) {
         h.paragraph("note", "Older commits are in git.");
     } else if git.is_shallow {
-        h.paragraph("note", "Made from a shallow clone: older commits are missing, and the oldest one may stand for them.");
+        h.paragraph(
+            "note",
+            "Made from a shallow clone: older commits are missing, and the oldest one may stand for them.",
+        );
     }
 }

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::checks::{self, fact, facts};
 use super::history::{self, History};
-use super::html::{Html, joined, piece};
+use super::html::{Html, joined};
 use super::policy;
 use super::schema::{self, Row};
 use super::words::{anything, span};
 use super::written::{WrittenContract, WrittenDomain, WrittenPolicy};
 use super::{examples, head};
-use crate::contract::{Contract, Status};
+use crate::contract::{Check, Contract, Status};
 use crate::model::Mode;
 use crate::rule::pointer::Pointer;
 
@@ -126,11 +126,17 @@ fn overview(h: &mut Html, contract: &WrittenContract<'_>) {
     fact(h, "Mode", |h| {
         h.text(match (compiled.status, compiled.mode) {
             (Status::Retired, _) => "Retired: the contract is not used.",
-            (Status::Proposed | Status::Draft, _) => "Not active yet: events are judged and counted, and all are forwarded.",
+            (Status::Proposed | Status::Draft, _) => {
+                "Not active yet: events are judged and counted, and all are forwarded."
+            }
             (_, Mode::Enforce) => "Enforced: violations decide what becomes of an event.",
             (_, Mode::Shadow) => "In shadow: events are judged and counted, and all are forwarded.",
             (_, Mode::Off) => "Off: events are forwarded unjudged.",
         });
+        let decides = |check: &Check| check.is_policy && check.mode == Mode::Enforce;
+        if compiled.mode != Mode::Enforce && compiled.is_live() && compiled.checks().iter().any(decides) {
+            h.text(" Policies decide all the same.");
+        }
     });
     fact(h, "File", |h| {
         h.code(&compiled.file);
@@ -146,9 +152,9 @@ fn shape(h: &mut Html, domain: &WrittenDomain<'_>, contract: &WrittenContract<'_
     let table = schema::rows(&schema);
     let private = Private::of(contract);
     let consequence = match contract.compiled.mode {
-        Mode::Enforce => "An event that is not made so is quarantined.",
-        Mode::Shadow => "An event that is not made so is counted, and forwarded.",
-        Mode::Off => "It is not asked for.",
+        Mode::Enforce => "An event that does not fit is quarantined.",
+        Mode::Shadow => "An event that does not fit is counted, and forwarded.",
+        Mode::Off => "It is not asked for: the contract is off.",
     };
     h.paragraph("note", consequence);
     let has_private = table.rows.iter().any(|row| private.class(&row.path).is_some());
@@ -170,7 +176,10 @@ fn shape(h: &mut Html, domain: &WrittenDomain<'_>, contract: &WrittenContract<'_
         });
     });
     if table.is_cut {
-        h.paragraph("note", format!("There is more than these {} rows show; the rest is in {}.", schema::ROWS_MAX, schema.path));
+        h.paragraph(
+            "note",
+            format!("There is more than these {} rows show; the rest is in {}.", schema::ROWS_MAX, schema.path),
+        );
     }
 }
 
@@ -259,7 +268,10 @@ fn is_within(field: &[String], row: &[String]) -> bool {
 }
 
 fn private(h: &mut Html, contract: &WrittenContract<'_>) {
-    h.paragraph("note", "Masked in messages, logs, pages and every view of the dead-letter queue; the forwarded event is untouched.");
+    h.paragraph(
+        "note",
+        "Masked in messages, logs, pages and every view of the dead-letter queue; the forwarded event is untouched.",
+    );
     h.block("table", &[("role", "table"), ("class", "stack")], |h| {
         h.element("caption", &[], |h| {
             h.text("Private fields of ").code(&contract.compiled.name);
@@ -307,19 +319,23 @@ fn objective(h: &mut Html, slo: &Value) {
         return;
     }
     let unit = if slo["unit"] == "percent" { "%" } else { " of 1" };
-    h.text("At most ").leaf("strong", &[], format!("{}{unit}", slo["value"])).text(" of events are quarantined or dropped");
+    h.text("At most ")
+        .leaf("strong", &[], format!("{}{unit}", slo["value"]))
+        .text(" of events are quarantined or dropped");
     if let Some(window) = slo["window"].as_str() {
         h.text(format!(", over {}", span(window)));
     }
     h.text(".");
 }
 
-/// Every tag and name of a contract by which an index may find it, for its line there.
+/// The line of a contract in the index.
 pub(super) fn line(h: &mut Html, contract: &WrittenContract<'_>) {
     let compiled = contract.compiled;
     let target = format!("#{}/{}", compiled.domain, compiled.name);
     h.leaf("a", &[("href", &target)], &compiled.name);
-    h.text(" ").add(&piece(|h| badges(h, compiled)));
+    h.text(" ");
+    badges(h, compiled);
+    h.text(" ").leaf("span", &[("class", "by")], &compiled.owner.team);
     if let Some(description) = contract.part("metadata")["description"].as_str() {
         h.leaf("span", &[("class", "about")], first_sentence(description));
     }

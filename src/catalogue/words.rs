@@ -111,7 +111,10 @@ mod tests {
     fn keys_spans_and_lists_read_as_words() {
         assert_eq!(key("p99MustBeLessThan"), "p99 must be less than");
         assert_eq!((key("on_fail"), key("window")), ("on fail".to_owned(), "window".to_owned()));
-        assert_eq!((span("30d"), span("1h"), span("soon"), span("é")), ("30 days".into(), "1 hour".into(), "soon".into(), "é".into()));
+        assert_eq!(
+            (span("30d"), span("1h"), span("soon"), span("é")),
+            ("30 days".into(), "1 hour".into(), "soon".into(), "é".into())
+        );
         let told = anything(&json!({"mustBeBetween": [50, 5000], "key": ["event.id"]})).into_string();
         assert_eq!(told, "must be between <code>50</code>, <code>5000</code>; key <code>event.id</code>");
         let long = value(&json!("x".repeat(500))).into_string();

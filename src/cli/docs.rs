@@ -100,7 +100,8 @@ fn git_history(dir: &Path, loaded: &Loaded, log: &Log) -> Result<GitHistory, His
     let versions: BTreeMap<(&str, &str), String> =
         wanted.into_iter().zip(held).filter_map(|(asked, bytes)| Some((asked, version(&bytes?)?))).collect();
     for (file, commits) in touching {
-        let told = commits.iter().map(|commit| change(commit, versions.get(&(commit.revision.as_str(), file)).cloned()));
+        let told =
+            commits.iter().map(|commit| change(commit, versions.get(&(commit.revision.as_str(), file)).cloned()));
         past.changes.insert(file.to_owned(), told.collect());
     }
     Ok(past)

@@ -92,7 +92,7 @@ impl Walk<'_> {
         self.rows.push(self.row(&node, &spot, nullable));
         if let Some(path) = again.filter(|_| node.has_inside()) {
             self.rows[index].demands.push(piece(|h| {
-                h.text("made as ").code(shown(&path)).text(" is");
+                h.text("made like ").code(shown(&path));
             }));
             return;
         }
@@ -108,7 +108,7 @@ impl Walk<'_> {
     }
 
     fn row(&self, node: &Node<'_>, spot: &Spot, nullable: bool) -> Row {
-        let mut types = node.types();
+        let mut types = self.parts.types(node);
         if nullable && !types.is_empty() && !types.iter().any(|name| name == "null") {
             types.push("null".to_owned());
         }

@@ -16,6 +16,9 @@ const BRIEF_DEPTH_MAX: usize = 3;
 /// The most members and alternatives of one level that are told in words.
 const BRIEF_WIDTH_MAX: usize = 12;
 
+/// What a schema without demands allows.
+const ANYTHING: &str = "anything";
+
 /// The documents of a schema.
 pub(super) struct Parts<'a> {
     pub(super) schema: &'a WrittenSchema<'a>,
@@ -90,7 +93,8 @@ impl<'a> Parts<'a> {
         }
         for keyword in ["$ref", "$dynamicRef", "$recursiveRef"] {
             let Some(reference) = part.keywords.get(keyword).and_then(Value::as_str) else { continue };
-            let followed = if keyword == "$ref" { self.schema.references.follow(&part.place.0, reference) } else { None };
+            let followed =
+                if keyword == "$ref" { self.schema.references.follow(&part.place.0, reference) } else { None };
             match followed.filter(|place| self.value_at(place).is_some()) {
                 Some(target) => open.push(target),
                 None => node.lost.push(reference),
@@ -127,6 +131,24 @@ impl<'a> Parts<'a> {
         Some(other)
     }
 
+    /// The types of a node, or of its alternatives where each has some.
+    pub(super) fn types(&self, node: &Node<'a>) -> Vec<String> {
+        let own = node.types();
+        let choices = node.choices();
+        let [(_, alternatives)] = &choices[..] else { return own };
+        let each: Vec<Vec<String>> = alternatives.iter().map(|place| self.node(vec![place.clone()]).types()).collect();
+        if !own.is_empty() || each.iter().any(Vec::is_empty) {
+            return own;
+        }
+        let mut all: Vec<String> = Vec::new();
+        for name in each.into_iter().flatten() {
+            if !all.contains(&name) {
+                all.push(name);
+            }
+        }
+        all
+    }
+
     /// Whether an alternative has fields or elements that deserve rows.
     pub(super) fn have_inside(&self, alternatives: &[SchemaAt]) -> bool {
         alternatives.iter().any(|place| self.node(vec![place.clone()]).has_inside())
@@ -152,7 +174,8 @@ impl<'a> Parts<'a> {
             if rows && self.have_inside(&alternatives) {
                 continue;
             }
-            let all: Vec<Html> = alternatives.iter().take(BRIEF_WIDTH_MAX).map(|place| self.brief(place, depth)).collect();
+            let all: Vec<Html> =
+                alternatives.iter().take(BRIEF_WIDTH_MAX).map(|place| self.brief(place, depth)).collect();
             let more = alternatives.len() - all.len();
             told.push(piece(|h| {
                 h.text(if keyword == "oneOf" { "exactly one of: " } else { "one of: " }).add(&joined(&all, " — or "));
@@ -184,15 +207,18 @@ impl<'a> Parts<'a> {
         say("at least one element is: ", inner("contains"));
         say("each name is: ", inner("propertyNames"));
         if let Some(condition) = inner("if") {
-            for (keyword, words) in [("then", "where it is: "), ("else", "where it is not: ")] {
+            for (keyword, words) in [("then", "if "), ("else", "unless ")] {
                 let Some(consequence) = inner(keyword) else { continue };
                 told.push(piece(|h| {
-                    h.text(words).add(&condition).text(" — then: ").add(&consequence);
+                    h.text(words).add(&condition).text(" — then ").add(&consequence);
                 }));
             }
         }
-        for (name, _) in part.object("dependentSchemas").chain(part.object("dependencies").filter(|(_, v)| !v.is_array())) {
-            let keyword = if part.keywords.contains_key("dependentSchemas") { "dependentSchemas" } else { "dependencies" };
+        for (name, _) in
+            part.object("dependentSchemas").chain(part.object("dependencies").filter(|(_, v)| !v.is_array()))
+        {
+            let keyword =
+                if part.keywords.contains_key("dependentSchemas") { "dependentSchemas" } else { "dependencies" };
             let consequence = self.brief(&part.below(&[keyword, name]), depth);
             told.push(piece(|h| {
                 h.text("with ").code(name).text(": ").add(&consequence);
@@ -216,8 +242,8 @@ impl<'a> Parts<'a> {
             });
         };
         match self.value_at(place) {
-            Some(Value::Bool(false)) => return code("nothing"),
-            Some(Value::Bool(true)) => return code("anything"),
+            Some(Value::Bool(false)) => return plain("is not allowed"),
+            Some(Value::Bool(true)) => return plain(ANYTHING),
             _ => {}
         }
         let node = self.node(vec![place.clone()]);
@@ -234,14 +260,20 @@ impl<'a> Parts<'a> {
         for (name, places) in node.properties().into_iter().take(BRIEF_WIDTH_MAX) {
             let [place] = &places[..] else { continue };
             let inner = self.brief(place, depth);
-            if inner != code("anything") {
+            if inner != plain(ANYTHING) {
                 told.push(piece(|h| {
                     h.code(&name).text(" ").add(&inner);
                 }));
             }
         }
-        if told.is_empty() { code("anything") } else { joined(&told, ", ") }
+        if told.is_empty() { plain(ANYTHING) } else { joined(&told, ", ") }
     }
+}
+
+fn plain(text: &'static str) -> Html {
+    piece(|h| {
+        h.text(text);
+    })
 }
 
 fn code(text: &str) -> Html {

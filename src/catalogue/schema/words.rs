@@ -89,7 +89,7 @@ pub(super) fn remarks(keywords: &Map<String, Value>) -> Vec<Html> {
     let mut told = Vec::new();
     if let Some(default) = keywords.get("default") {
         told.push(piece(|h| {
-            h.text("taken as ").add(&value(default)).text(" where absent");
+            h.text("default ").add(&value(default));
         }));
     }
     if let Some(Value::Array(samples)) = keywords.get("examples")
@@ -161,8 +161,8 @@ fn range(keywords: &Map<String, Value>) -> Option<Html> {
 
 /// `1 to 200 characters`.
 fn count(least: Option<&Value>, most: Option<&Value>, one: &str, many: &str) -> Option<Html> {
-    let noun = |count: &Value| if count.to_string() == "1" { one } else { many };
-    let told = match (least.filter(|least| least.to_string() != "0"), most) {
+    let noun = |count: &Value| if count.as_u64() == Some(1) { one } else { many };
+    let told = match (least.filter(|least| least.as_u64() != Some(0)), most) {
         (None, None) => return None,
         (Some(least), Some(most)) if least == most => format!("{least} {}", noun(least)),
         (Some(least), Some(most)) => format!("{least} to {most} {many}"),
@@ -218,7 +218,7 @@ mod tests {
             is <code>{&quot;a&quot;:1}</code>
             date and time (RFC 3339); at least 1 character
             of format <code>isin</code>; matches <code>^&lt;.*&gt;$</code>
-            2 characters; taken as <code>&lt;b&gt;</code> where absent
+            2 characters; default <code>&lt;b&gt;</code>
             at most 1 character
             0 to 100000000000; a multiple of 5
             more than 0 and at most 1

@@ -53,8 +53,22 @@ pub fn log(dir: &Path) -> Result<Log, HistoryError> {
     let form = format!("--format=%x01%h{PART}%cs{PART}%s{PART}");
     let most = format!("--max-count={COMMITS_MAX}");
     let asked = [
-        "-c", "log.showSignature=false", "log", "-z", "--name-only", "--no-renames", "--no-merges", "--no-ext-diff",
-        "--no-mailmap", "--no-color", "--abbrev=12", "--encoding=UTF-8", &most, &form, "--", ".",
+        "-c",
+        "log.showSignature=false",
+        "log",
+        "-z",
+        "--name-only",
+        "--no-renames",
+        "--no-merges",
+        "--no-ext-diff",
+        "--no-mailmap",
+        "--no-color",
+        "--abbrev=12",
+        "--encoding=UTF-8",
+        &most,
+        &form,
+        "--",
+        ".",
     ];
     let commits = match git(dir, &asked, None, LISTING_BYTES_MAX)? {
         Answer::Good(text) => commits(&text, &prefix),
@@ -81,8 +95,7 @@ fn commits(text: &[u8], prefix: &str) -> Vec<Commit> {
     while let (Some(revision), Some(date), Some(subject), Some(paths)) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     {
-        let paths: BTreeSet<String> =
-            paths.split(['\0', '\n']).filter_map(|path| rule_file(path, prefix)).collect();
+        let paths: BTreeSet<String> = paths.split(['\0', '\n']).filter_map(|path| rule_file(path, prefix)).collect();
         if !paths.is_empty() {
             let (revision, date, subject) = (revision.to_owned(), date.to_owned(), subject.to_owned());
             commits.push(Commit { revision, date, subject, paths });
