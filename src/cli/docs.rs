@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::rules::{FINDINGS, GOOD, Loaded, RulesArgs, exit};
+use super::rules::{Color, FINDINGS, GOOD, Loaded, RulesArgs, exit};
 use super::trouble;
 use crate::catalogue::{self, CHANGES_MAX, Change, GitHistory, History};
 use crate::config::history::{self, Commit, HistoryError, Log};
@@ -28,15 +28,17 @@ Examples:
 
 Exit codes: 0 written; 1 an error in some rule file, and nothing was written; 2 usage or operational error.")]
 pub struct DocsArgs {
-    #[command(flatten)]
-    rules: RulesArgs,
+    /// Directory of the rule files, one directory a domain in it
+    #[arg(default_value = "rules", value_name = "DIR")]
+    dir: PathBuf,
     /// File to write; - for standard output. One that is there is replaced at once, or not at all
     #[arg(short, long, value_name = "FILE", default_value = "catalogue.html")]
     output: PathBuf,
 }
 
 pub fn run(args: &DocsArgs) -> ExitCode {
-    let loaded = match args.rules.load() {
+    let rules = RulesArgs { dir: args.dir.clone(), color: Color::Auto };
+    let loaded = match rules.load() {
         Ok(loaded) => loaded,
         Err(error) => return trouble(error),
     };
@@ -46,7 +48,7 @@ pub fn run(args: &DocsArgs) -> ExitCode {
         eprintln!("error: the rules do not compile, so no catalogue was written; `meshgate check` shows this too");
         return ExitCode::from(FINDINGS);
     }
-    let page = catalogue::render(&loaded.files, &loaded.compiled.set, &past(&args.rules.dir, &loaded));
+    let page = catalogue::render(&loaded.files, &loaded.compiled.set, &past(&args.dir, &loaded));
     if args.output.as_os_str() == "-" {
         return exit(|out| out.write_all(page.as_bytes()).map(|()| GOOD));
     }

@@ -8,8 +8,8 @@ use super::{Answer, HistoryError, LISTING_BYTES_MAX, TOTAL_BYTES_MAX, git, is_ru
 /// The most commits that are looked at, the newest first.
 pub const COMMITS_MAX: usize = 20_000;
 
-/// Between the parts of a commit. No name of a file and no line of a message holds it.
-const PART: char = '\u{1}';
+/// What is asked of each commit. NUL is the one byte that neither a name nor a message can hold.
+const FORM: &str = "--format=%x00%x00%x00%h%x00%cs%x00%s%x00";
 
 /// A commit that touched rule files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,6 @@ pub fn log(dir: &Path) -> Result<Log, HistoryError> {
         Answer::Bad(_) => false,
     };
     // Nobody's settings may change what is told: neither signatures, nor how names or renames are shown.
-    let form = format!("--format=%x01%h{PART}%cs{PART}%s{PART}");
     let most = format!("--max-count={COMMITS_MAX}");
     let asked = [
         "-c",
@@ -60,13 +59,14 @@ pub fn log(dir: &Path) -> Result<Log, HistoryError> {
         "--name-only",
         "--no-renames",
         "--no-merges",
+        "--no-relative",
         "--no-ext-diff",
         "--no-mailmap",
         "--no-color",
         "--abbrev=12",
         "--encoding=UTF-8",
         &most,
-        &form,
+        FORM,
         "--",
         ".",
     ];
@@ -89,18 +89,24 @@ pub fn log(dir: &Path) -> Result<Log, HistoryError> {
 /// Reads what `git log` said. What is not UTF-8 is shown as well as it can be.
 fn commits(text: &[u8], prefix: &str) -> Vec<Commit> {
     let text = String::from_utf8_lossy(text);
-    let mut commits = Vec::new();
-    // <1> revision <1> date <1> subject <1> NUL* path NUL path NUL …
-    let mut parts = text.split(PART).skip(1);
-    while let (Some(revision), Some(date), Some(subject), Some(paths)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    {
-        let paths: BTreeSet<String> = paths.split(['\0', '\n']).filter_map(|path| rule_file(path, prefix)).collect();
-        if !paths.is_empty() {
-            let (revision, date, subject) = (revision.to_owned(), date.to_owned(), subject.to_owned());
-            commits.push(Commit { revision, date, subject, paths });
+    let mut commits: Vec<Commit> = Vec::new();
+    // NUL NUL NUL revision NUL date NUL subject NUL NUL LF path NUL path NUL …
+    let (mut pieces, mut empty) = (text.split('\0'), 0);
+    while let Some(piece) = pieces.next() {
+        if piece.is_empty() {
+            empty += 1;
+            continue;
         }
+        if empty >= 3 {
+            let mut next = || pieces.next().unwrap_or_default().to_owned();
+            let (date, subject) = (next(), next());
+            commits.push(Commit { revision: piece.to_owned(), date, subject, paths: BTreeSet::new() });
+        } else if let Some(commit) = commits.last_mut() {
+            commit.paths.extend(rule_file(piece.strip_prefix('\n').unwrap_or(piece), prefix));
+        }
+        empty = 0;
     }
+    commits.retain(|commit| !commit.paths.is_empty());
     commits
 }
 
@@ -152,12 +158,13 @@ mod tests {
 
     #[test]
     fn a_log_is_read_for_rule_files_of_the_directory() {
-        let text = "\u{1}aaa\u{1}2026-11-22\u{1}A <b> subject\u{1}\0rules/a/x.yaml\0rules/a/s/ü.json\0rules/README.md\0\0\
-                    \u{1}bbb\u{1}2026-11-21\u{1}Only a page\u{1}\0rules/README.md\0rules/.x/a.yaml\0other/a.yaml\0\0\
-                    \u{1}ccc\u{1}2026-11-20\u{1}\u{1}\n\nrules/a/x.yaml\0";
+        let text = "\0\0\0aaa\x002026-11-22\0A <b> \u{1}subject\0\0\nrules/a/x.yaml\0rules/a/s/ü.json\0rules/README.md\0\
+                    \0\0\0bbb\x002026-11-21\0Only a page\0\0\nrules/README.md\0rules/.x/a.yaml\0other/a.yaml\0\
+                    \0\0\0ccc\x002026-11-20\0\0\0\nrules/a/x.yaml\0\
+                    \0\0\0ddd\x002026-11-19\0Nothing\0";
         let commits = commits(text.as_bytes(), "rules/");
         let told: Vec<_> = commits.iter().map(|c| (&*c.revision, &*c.subject, c.paths.len())).collect();
-        assert_eq!(told, [("aaa", "A <b> subject", 2), ("ccc", "", 1)]);
+        assert_eq!(told, [("aaa", "A <b> \u{1}subject", 2), ("ccc", "", 1)]);
         assert!(commits[0].paths.contains("a/s/ü.json"));
     }
 }
