@@ -14,21 +14,23 @@
 //! * [`plan`]: a schema compiled for one pass over an event's bytes.
 //! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
 //! * [`gate`], [`infer`]: judges a batch, writes the DLQ document, decides what to deliver when; drafts a contract from events.
-//! * [`diff`]: what a change of rule files means.
+//! * [`diff`], [`catalogue`]: what a change of rule files means; what the domains offer, as one HTML page.
 //! * [`port`], [`metrics`]: the doors between shell parts; what is counted.
 //! * [`source`], [`sink`]: protocols in, backends out.
 //! * [`config`]: settings as written, settings as run.
 //! * [`pipeline`]: wires a source through the gate to its sinks.
 //! * [`admin`], [`cli`]: what operators and people at a terminal use.
 //!
-//! `model`, `memory`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer` and `diff` are the *core*: synchronous and pure. Time, bytes and
-//! randomness are passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock give the same verdicts.
+//! `model`, `memory`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer`, `diff` and `catalogue` are the *core*: synchronous and
+//! pure. Time, bytes and randomness are passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock
+//! give the same verdicts.
 //!
 //! Deliberately absent: transformation of events (a good event leaves as it came), plugins, a rule language of our own.
 
 #![deny(unsafe_code)]
 
 pub mod admin;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod contract;

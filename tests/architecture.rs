@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("gate", &["model", "memory", "decode", "rule", "plan", "contract"]),
     ("infer", &["model", "decode", "rule", "plan", "contract"]),
     ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
+    ("catalogue", &["model", "decode", "rule", "contract", "gate"]),
     ("port", &["model"]),
     ("metrics", &["model"]),
     ("source", &["model", "decode", "port", "metrics"]),
@@ -33,14 +34,28 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "memory", "decode", "rule", "contract", "gate", "infer", "diff", "port", "metrics", "source",
-            "sink", "config", "pipeline", "admin",
+            "model",
+            "memory",
+            "decode",
+            "rule",
+            "contract",
+            "gate",
+            "infer",
+            "diff",
+            "catalogue",
+            "port",
+            "metrics",
+            "source",
+            "sink",
+            "config",
+            "pipeline",
+            "admin",
         ],
     ),
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "memory", "decode", "rule", "plan", "contract", "gate", "infer", "diff"];
+const CORE: &[&str] = &["model", "memory", "decode", "rule", "plan", "contract", "gate", "infer", "diff", "catalogue"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod dlq;
+pub mod docs;
 pub mod infer;
 pub mod judge;
 pub mod output;
@@ -44,6 +45,7 @@ Examples:
   meshgate infer events.ndjson --out rules/orders
   meshgate check rules && meshgate test rules
   meshgate diff origin/main              what a change of rules means, before it is merged
+  meshgate docs rules                    a page of what the domains offer: schemas, rules, owners, history
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
   meshgate dlq ls                        what was refused, why, and whose it is
 
@@ -54,6 +56,7 @@ enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
     Diff(diff::DiffArgs),
+    Docs(docs::DocsArgs),
     Test(test::TestArgs),
     Judge(judge::JudgeArgs),
     Infer(infer::InferArgs),
@@ -68,6 +71,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Check(args) => check::run(&args),
             Command::Diff(args) => diff::run(&args),
+            Command::Docs(args) => docs::run(&args),
             Command::Test(args) => test::run(&args),
             Command::Judge(args) => judge::run(args),
             Command::Infer(args) => infer::run(args),

@@ -1,4 +1,6 @@
-//! Rule files as git has them at another revision.
+//! Rule files as git has them at another revision, and the commits that touched them.
+
+mod log;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use super::rules::{DEPTH_MAX, FILE_BYTES_MAX, FILES_MAX, TOTAL_BYTES_MAX, is_rule_file};
 use crate::contract::RuleFiles;
+
+pub use log::{Commit, Log, log, versions};
 
 /// How long one call of git may take.
 const TIME_MAX: Duration = Duration::from_secs(60);

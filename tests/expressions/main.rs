@@ -88,6 +88,14 @@ fn generated_expressions_are_judged_alike() {
     assert!(all.yes > 100 && all.no > 100 && all.missing > 100, "{all:?}");
 }
 
+#[test]
+fn single_values_are_read_alike() {
+    let subject = samples::scalars();
+    assert!(subject.cases.len() > 20, "{} are covered", subject.cases.len());
+    let tally = assert_equal_on_mutants(&subject, mutants(5_000), &mut rng());
+    assert!(tally.scalar > 1000 && tally.missing > 100, "{tally:?}");
+}
+
 /// The test can fail: an expression that differs in one operator, name or constant is found out.
 #[test]
 fn an_expression_that_errs_is_found_out() {

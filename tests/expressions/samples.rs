@@ -75,6 +75,37 @@ pub const SAYINGS: [&str; 46] = [
     "this.i < 9223372036854775807 && this.i + 9223372036854775806 > 0",
 ];
 
+/// Expressions of single values, as keys and measures are made of.
+const SCALARS: &[&str] = &[
+    "this.i",
+    "this.j",
+    "this.n",
+    "this.m",
+    "this.s",
+    "this.u",
+    "this.b",
+    "this.o",
+    "this.l",
+    "this.o.o.s",
+    "this.absent",
+    "event.id",
+    "record.partitionKey",
+    "record.explicitHashKey",
+    "record.arrivedAt",
+    "record.size",
+    "now",
+    "this.i + 1",
+    "this.n * 2.0",
+    "this.i > 1",
+    "this.s + this.u",
+    "timestamp(this.s)",
+    "this.l.size()",
+    "this.p.sum()",
+    "double(this.i)",
+    "this.b ? this.s : this.u",
+    "this.q[0]",
+];
+
 fn schema() -> Value {
     let element = json!({"properties": {
         "i": {"type": "integer"}, "n": {"type": "number"}, "s": {"type": "string"}, "b": {"type": "boolean"},
@@ -89,13 +120,22 @@ fn schema() -> Value {
 
 /// Those expressions that are covered, over the event with everything.
 pub fn everything(sources: &[&str]) -> Subject {
+    everything_for(sources, Yields::Bool)
+}
+
+/// Single values of the same event.
+pub fn scalars() -> Subject {
+    everything_for(SCALARS, Yields::Scalar)
+}
+
+fn everything_for(sources: &[&str], yields: Yields) -> Subject {
     let numbers = Schema::compile(&schema(), "everything.json", &BTreeMap::new(), true).expect("a schema");
     let mut subject = Subject {
         name: "everything".to_owned(),
         payload: Pointer::parse("/data").expect("a pointer"),
         numbers: numbers.number_types().clone(),
         masks: Vec::new(),
-        cases: sources.iter().filter_map(|source| Case::new(source, Yields::Bool).ok()).collect(),
+        cases: sources.iter().filter_map(|source| Case::new(source, yields).ok()).collect(),
         fields: Vec::new(),
         events: vec![EVERYTHING.as_bytes().to_vec()],
         reads: Reads::default(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use meshgate::decode::json;
 use meshgate::model::Timestamp;
 use meshgate::rule::capture::{Captured, Captures, Reads, naive};
-use meshgate::rule::expr::{Bindings, EvaluationError, Expression, ExpressionFault, Ground, SlotScope, Yields};
+use meshgate::rule::expr::{Bindings, EvaluationError, Expression, ExpressionFault, Ground, Scalar, SlotScope, Yields};
 use meshgate::rule::field::FieldCheck;
 use meshgate::rule::mask::Mask;
 use meshgate::rule::number_types::NumberTypes;
@@ -22,6 +22,7 @@ pub struct Tally {
     pub yes: u64,
     pub no: u64,
     pub text: u64,
+    pub scalar: u64,
     pub missing: u64,
     /// Findings of fields.
     pub found: u64,
@@ -34,6 +35,7 @@ impl AddAssign for Tally {
         self.yes += other.yes;
         self.no += other.no;
         self.text += other.text;
+        self.scalar += other.scalar;
         self.missing += other.missing;
         self.found += other.found;
     }
@@ -118,6 +120,11 @@ impl Subject {
                 Yields::Text => {
                     let told = || crates.text(&masked.bindings(&self.payload, &self.numbers, &within, &scope));
                     tally.note(case.expression.text_on_slots(&slots), told, |tally, _| tally.text += 1)
+                }
+                Yields::Scalar => {
+                    let shown = |scalar: Scalar<'_>| format!("{scalar:?}");
+                    let told = || crates.scalar(&bindings, shown);
+                    tally.note(case.expression.scalar_on_slots(&slots, shown), told, |tally, _| tally.scalar += 1)
                 }
             };
             if let Some(differs) = differs {

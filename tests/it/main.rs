@@ -5,6 +5,7 @@
 //! it; every file is in a directory that goes with it.
 
 mod aws_backend;
+mod catalogue;
 mod clients;
 mod crash;
 mod dashboards;

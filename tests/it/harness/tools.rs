@@ -14,6 +14,7 @@ pub enum Tool {
     Prometheus,
     Hadolint,
     KubernetesValidate,
+    Chromium,
 }
 
 /// The top of the repository.
@@ -42,6 +43,10 @@ pub fn tool(tool: Tool) -> Option<Command> {
             None => (tools.join("prometheus/usr/bin/prometheus"), tools.join("prometheus/usr/bin/prometheus")),
         },
         Tool::Hadolint => (venv("hadolint"), venv("hadolint")),
+        Tool::Chromium => {
+            let found = on_path("chromium").unwrap_or_else(|| PathBuf::from("/usr/bin/chromium"));
+            (found.clone(), found)
+        }
         Tool::KubernetesValidate => (venv("kubernetes-validate"), venv("kubernetes-validate")),
     };
     if !needs.exists() {
