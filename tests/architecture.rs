@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("contract", &["model", "decode", "rule", "plan"]),
     ("gate", &["model", "decode", "rule", "plan", "contract"]),
     ("infer", &["model", "decode", "rule", "plan", "contract"]),
+    ("export", &["model", "decode", "rule", "plan", "contract"]),
     ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
     ("port", &["model"]),
     ("metrics", &["model"]),
@@ -26,14 +27,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "decode", "rule", "contract", "gate", "infer", "diff", "port", "metrics", "source", "sink",
-            "config", "pipeline", "admin",
+            "model", "decode", "rule", "contract", "gate", "infer", "export", "diff", "port", "metrics", "source",
+            "sink", "config", "pipeline", "admin",
         ],
     ),
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "infer", "diff"];
+const CORE: &[&str] = &["model", "decode", "rule", "plan", "contract", "gate", "infer", "export", "diff"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod dlq;
+pub mod export;
 pub mod infer;
 pub mod judge;
 pub mod output;
@@ -43,6 +44,7 @@ Examples:
   meshgate run                           gate ./rules on 127.0.0.1:4570, store in ./data/meshgate.db
   meshgate infer events.ndjson --out rules/orders
   meshgate check rules && meshgate test rules
+  meshgate export odcs -o catalogue      contracts as ODCS, for catalogues
   meshgate diff origin/main              what a change of rules means, before it is merged
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
   meshgate dlq ls                        what was refused, why, and whose it is
@@ -57,6 +59,7 @@ enum Command {
     Test(test::TestArgs),
     Judge(judge::JudgeArgs),
     Infer(infer::InferArgs),
+    Export(export::ExportArgs),
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
     Demo(demo::DemoArgs),
@@ -71,6 +74,7 @@ impl Cli {
             Command::Test(args) => test::run(&args),
             Command::Judge(args) => judge::run(args),
             Command::Infer(args) => infer::run(args),
+            Command::Export(args) => export::run(&args),
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Demo(args) => demo::run(args),

@@ -91,7 +91,9 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
     diagnostics.extend(policies);
     failed.extend(clashing.iter().map(ToString::to_string));
     failed.sort();
-    diagnostics.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
+    diagnostics.sort_by(|a, b| (&a.place, a.code, &a.message).cmp(&(&b.place, b.code, &b.message)));
+    // What a file says for several contracts is told once.
+    diagnostics.dedup();
     let good = candidates.into_iter().map(|c| Arc::new(c.domain)).filter(|d| !clashing.contains(&d.name));
     Compiled { set: ContractSet::new(good, revision), diagnostics, failed }
 }

@@ -148,6 +148,8 @@ codes! {
     Policy = "policy",
     /// Part of the format that this version does not judge yet.
     NotSupported = "not-supported",
+    /// Part of an ODCS contract that has no effect here: what would judge (a warning), or what is for people (a note).
+    NotJudged = "not-judged",
 }
 
 impl Place {

@@ -9,6 +9,7 @@ use super::policy::{self, Policies};
 use super::{Candidate, DomainFiles, contract, is_yaml};
 use crate::contract::Contract;
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
+use crate::contract::odcs::{self, Ground};
 use crate::contract::set::Domain;
 use crate::contract::written::{DomainFile, Owner};
 use crate::model::Mode;
@@ -74,7 +75,7 @@ pub(super) fn compile(
         }
         diagnostics.extend(file.into_diagnostics());
     }
-    let shared = Shared {
+    let mut shared = Shared {
         directory,
         revision,
         policies,
@@ -83,7 +84,8 @@ pub(super) fn compile(
         mode: written.as_ref().map(|(file, _)| file.defaults.mode).unwrap_or_default(),
         type_pointer: written.as_ref().map_or_else(default_type_pointer, |(_, pointer)| pointer.clone()),
     };
-    let (contracts, claims) = contracts(sorted.contracts, &shared, &mut diagnostics);
+    let files = translated(sorted.contracts, &mut shared, &mut diagnostics);
+    let (contracts, claims) = contracts(files, &shared, &mut diagnostics);
     let candidate = written.map(|(file, type_pointer)| Candidate {
         domain: Domain {
             name: file.metadata.name,
@@ -122,7 +124,7 @@ fn sort<'f>(directory: &str, files: &DomainFiles<'f>) -> Sorted<'f> {
 
 /// The domain's own file and its type pointer; `None` when it cannot be used.
 fn domain_file(file: &RuleFile<'_>, directory: &str) -> Option<(DomainFile, Pointer)> {
-    if let Some(kind @ "EventContract") = file.kind() {
+    if let Some(kind @ ("EventContract" | odcs::KIND)) = file.kind() {
         let hint = Some("give the contract a file of its own, named after its event type".to_owned());
         file.fault(&key("kind"), Code::MisplacedFile, format!("domain.yaml holds kind Domain, not {kind}"), hint);
         return None;
@@ -143,6 +145,37 @@ fn domain_file(file: &RuleFile<'_>, directory: &str) -> Option<(DomainFile, Poin
         None => default_type_pointer(),
     };
     Some((written, type_pointer))
+}
+
+/// The contracts of ODCS files in place of the files.
+fn translated<'f>(
+    files: Vec<RuleFile<'f>>,
+    shared: &mut Shared<'f>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<RuleFile<'f>> {
+    let mut contracts = Vec::new();
+    for file in files {
+        if file.kind() != Some(odcs::KIND) {
+            contracts.push(file);
+            continue;
+        }
+        // What follows from a shape that is not kept to would say the same in other words.
+        if file.is_clean() {
+            let name = file.path.rsplit('/').next().unwrap_or_default();
+            let team = shared.owner.as_ref().map(|owner| &*owner.team);
+            let ground = Ground { domain: shared.directory, file: name, team };
+            let translation = odcs::translate(file.written(), ground);
+            translation.remarks.into_iter().for_each(|remark| file.remark(remark));
+            for contract in translation.contracts {
+                if let Some(schema) = &contract.schema {
+                    shared.data.derive(schema);
+                }
+                contracts.push(file.translated(contract));
+            }
+        }
+        diagnostics.extend(file.into_diagnostics());
+    }
+    contracts
 }
 
 type Contracts = (BTreeMap<Arc<str>, Arc<Contract>>, BTreeMap<Arc<str>, Place>);
