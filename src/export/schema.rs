@@ -168,6 +168,10 @@ impl Exporter<'_> {
         if schema.keys().any(|keyword| DYNAMIC.contains(&keyword.as_str())) {
             return Err(Inseparable("it has anchors or dynamic references"));
         }
+        let has_base = schema.contains_key("$id") || draft == Draft::Draft4 && schema.contains_key("id");
+        if !at.1.is_empty() && (has_base || schema.contains_key("$schema")) {
+            return Err(Inseparable("a part of it has an $id or a $schema of its own"));
+        }
         if let Some(reference) = schema.get("$ref") {
             return self.reference(at, schema, reference, draft);
         }
@@ -337,7 +341,9 @@ impl Exporter<'_> {
     fn rewritten(&mut self, document: &str, keyword: &str, value: &Value) -> Result<Value, Inseparable> {
         match (keyword, value) {
             (dynamic, _) if DYNAMIC.contains(&dynamic) => Err(Inseparable("it has anchors or dynamic references")),
-            ("$id", _) => Err(Inseparable("a part of it has an $id of its own")),
+            ("$id" | "$schema", Value::String(_)) => {
+                Err(Inseparable("a part of it has an $id or a $schema of its own"))
+            }
             ("const" | "enum" | "default" | "examples", _) => Ok(value.clone()),
             ("$ref", Value::String(reference)) => {
                 let target = self.references.follow(document, reference);

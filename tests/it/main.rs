@@ -16,6 +16,7 @@ mod github;
 mod harness;
 mod http;
 mod infer;
+mod odcs;
 mod pipe;
 mod readme;
 mod rules;
