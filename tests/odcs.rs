@@ -98,19 +98,44 @@ fn the_full_example_judges_events() {
     let tbl = set.contract("seller", "tbl").expect("the first object");
     assert_eq!(tbl.owner.team.as_ref(), "my-team");
     let judge = |event: &str| judged(tbl, event.as_bytes()).expect("an event");
-    let good =
-        r#"{"type": "tbl", "transaction_reference_date": "2022-10-03", "rcvr_id": "r", "rcvr_cntry_code": "US"}"#;
+    let good = r#"{"type": "tbl", "txn_ref_dt": "2022-10-03", "rcvr_id": "r", "rcvr_cntry_code": "US"}"#;
     assert_eq!(judge(good), (Verdict::Forward, BTreeSet::new()));
     for (event, rule) in [
         (r#"{"rcvr_cntry_code": null}"#, "rcvr_cntry_code_nullValues"),
         (r#"{"rcvr_cntry_code": "DE"}"#, "schema"),
-        (r#"{"rcvr_cntry_code": "US", "transaction_reference_date": "03.10.2022"}"#, "schema"),
+        (r#"{"rcvr_cntry_code": "US", "txn_ref_dt": "03.10.2022"}"#, "schema"),
     ] {
         assert_eq!(judge(event), (Verdict::Quarantine, [rule.to_owned()].into()), "{event}");
     }
     let receivers = set.contract("seller", "receivers").expect("the second object");
     let missing = judged(receivers, br#"{"id": "r"}"#).expect("an event");
     assert_eq!(missing, (Verdict::Quarantine, ["schema".to_owned()].into()));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 300, failure_persistence: None, ..Default::default() })]
+
+    /// A slip of the pen anywhere in a contract of the standard is told or is harmless, with its place in the file.
+    #[test]
+    fn no_slip_panics(which in 0..2_usize, at in 0..20_000_usize, cut in 0..20_usize, put in "[ -~\n\u{e9}]{0,4}") {
+        let domain = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: seller, owner: {team: sales}}\n";
+        let example = std::fs::read_to_string(repository().join("tests/odcs/examples/full-example.odcs.yaml")).expect("it");
+        let text = if which == 0 { example.as_str() } else { include_str!("../src/export/testdata/sold.odcs.yaml") };
+        let floor = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let start = floor(at % text.len());
+        let slip = format!("{}{put}{}", &text[..start], &text[floor(start + cut)..]);
+        let files = RuleFiles::from([
+            ("seller/domain.yaml".to_owned(), domain.into()),
+            ("seller/x.odcs.yaml".to_owned(), slip.into_bytes()),
+        ]);
+        let compiled = contract::compile(&files, "test");
+        diagnostic::text(&compiled.diagnostics, &files, "", false);
+        for domain in compiled.set.domains() {
+            for contract in domain.contracts.values() {
+                proptest::prop_assert!(export::odcs(&files, domain, contract).is_some());
+            }
+        }
+    }
 }
 
 /// The verdict and the rules that are violated; `None` for what is no event.

@@ -84,31 +84,7 @@ pub(super) fn export(path: &str, documents: &BTreeMap<String, Value>) -> Result<
         pending: Vec::new(),
         kept: BTreeMap::new(),
     };
-    let root: SchemaAt = (String::new(), String::new());
-    let mut element = exporter.element(&root, draft)?;
-    let mut exported = Exported::default();
-    exported.json_schema = element.keywords;
-    // A schema object is an object; what else it may be is said in full.
-    match element.odcs.get("logicalType").and_then(Value::as_str) {
-        Some("object") if !element.is_nullable => {}
-        Some("object") => drop(exported.json_schema.entry("type").or_insert_with(|| json!(["object", "null"]))),
-        Some(_) => return Err(Inseparable("its payload is no object")),
-        None => drop(exported.json_schema.entry("type").or_insert_with(|| json!(ALL_TYPES))),
-    }
-    if let Some(options) = element.odcs.remove("logicalTypeOptions").and_then(|o| o.as_object().cloned()) {
-        // Objects have no options of their own.
-        for (name, value) in options.into_iter().filter(|(name, _)| name != "required") {
-            exported.json_schema.insert(name, value);
-        }
-    }
-    if !element.soft.is_empty() {
-        exported.json_schema.insert("required".to_owned(), element.required.into());
-    }
-    for name in ["properties", "description", "businessName"] {
-        if let Some(value) = element.odcs.remove(name) {
-            exported.object.insert(name.to_owned(), value);
-        }
-    }
+    let mut exported = exporter.root(draft)?;
     if let Some(dialect) = document.get("$schema").filter(|_| draft != Draft::Draft202012) {
         exported.json_schema.insert("$schema".to_owned(), dialect.clone());
     }
@@ -153,6 +129,27 @@ impl Element {
 impl Exporter<'_> {
     fn count(&mut self, keyword: &str) {
         *self.kept.entry(keyword.to_owned()).or_default() += 1;
+    }
+
+    /// The payload's schema. A schema object is an object without options of its own; what else it is, is said in full.
+    fn root(&mut self, draft: Draft) -> Result<Exported, Inseparable> {
+        let mut element = self.element(&(String::new(), String::new()), draft)?;
+        let mut keywords = element.keywords;
+        match element.odcs.get("logicalType").and_then(Value::as_str) {
+            Some("object") if !element.is_nullable => {}
+            Some("object") => drop(keywords.entry("type").or_insert_with(|| json!(["object", "null"]))),
+            Some(_) => return Err(Inseparable("its payload is no object")),
+            None => drop(keywords.entry("type").or_insert_with(|| json!(ALL_TYPES))),
+        }
+        if let Some(Value::Object(options)) = element.odcs.remove("logicalTypeOptions") {
+            keywords.extend(options);
+        }
+        if !element.soft.is_empty() {
+            keywords.insert("required".to_owned(), element.required.into());
+        }
+        let parts = ["properties", "description", "businessName"].into_iter();
+        let object = parts.filter_map(|name| Some((name.to_owned(), element.odcs.remove(name)?))).collect();
+        Ok(Exported { object, json_schema: keywords, kept: BTreeMap::new() })
     }
 
     fn element(&mut self, at: &SchemaAt, draft: Draft) -> Result<Element, Inseparable> {

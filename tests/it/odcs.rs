@@ -64,7 +64,7 @@ fn a_contract_of_the_standard_is_checked_tested_and_judges() {
     write(home.path(), "rules/shop/sales.odcs.yaml", SOLD);
     let (code, out, _) = meshgate(&["check"], home.path());
     assert_eq!(code, Some(0), "{out}");
-    assert!(out.contains("warning[not-judged]: `rowCount`") && out.contains("sales.odcs.yaml:25:5"), "{out}");
+    assert!(out.contains("warning[not-judged]: `rowCount`") && out.contains("sales.odcs.yaml:24:5"), "{out}");
     assert!(out.ends_with("1 domain and 1 contract good; 0 errors, 1 warning\n"), "{out}");
     let (code, out, _) = meshgate(&["test"], home.path());
     assert_eq!(code, Some(0), "{out}");
@@ -104,7 +104,7 @@ fn a_policy_reaches_a_contract_of_the_standard_and_the_gate_runs_it() {
     let gate = Gate::start(GateOptions { rules: home.path().join("rules"), ..GateOptions::default() });
     let put = |event: &Value| {
         let before = gate.metric("meshgate_events_total", &[r#"verdict="forward""#]);
-        gate.kinesis().put_records("shop-events", &[Put::new(&event.to_string(), "k")]).expect("an answer");
+        gate.kinesis().put_records("shop-events", &[Put::new(event.to_string(), "k")]).expect("an answer");
         gate.metric("meshgate_events_total", &[r#"verdict="forward""#]) > before
     };
     assert!(put(&json!({"type": "sold", "code": "S-1", "qty": 1, "buyer": "Ada"})));

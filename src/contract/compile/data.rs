@@ -54,10 +54,14 @@ impl<'f> Data<'f> {
         data
     }
 
-    /// Adds a schema that is in no file.
-    pub fn derive(&mut self, schema: &DerivedSchema) {
+    /// Adds a schema that is in no file. False when a file stands where it would.
+    pub fn derive(&mut self, schema: &DerivedSchema) -> bool {
+        if self.files.contains_key(schema.path.as_str()) {
+            return false;
+        }
         self.derived.push(schema.path.clone());
         self.documents.insert(schema.path.clone(), schema.document.clone());
+        true
     }
 
     fn read_json(&self, path: &str, bytes: &[u8]) -> Result<Value, Vec<Diagnostic>> {

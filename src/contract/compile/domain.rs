@@ -167,8 +167,10 @@ fn translated<'f>(
             let translation = odcs::translate(file.written(), ground);
             translation.remarks.into_iter().for_each(|remark| file.remark(remark));
             for contract in translation.contracts {
-                if let Some(schema) = &contract.schema {
-                    shared.data.derive(schema);
+                if let Some(schema) = contract.schema.as_ref().filter(|schema| !shared.data.derive(schema)) {
+                    let message =
+                        format!("the file {} has the name of the schema that is derived from this one", schema.path);
+                    file.fault(&Pointer::root(), Code::DuplicateId, message, Some("rename it".to_owned()));
                 }
                 contracts.push(file.translated(contract));
             }

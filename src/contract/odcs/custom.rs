@@ -76,6 +76,20 @@ impl<'d> Custom<'d> {
         Self(found)
     }
 
+    /// Leaves out what is too large to hold for each of many objects.
+    pub fn bounded(mut self, bytes_max: usize, remarks: &mut Remarks) -> Self {
+        self.0.retain(|name, (value, at)| {
+            let is_small = value.to_string().len() <= bytes_max;
+            if !is_small {
+                let message = format!("`{PREFIX}{name}` of a file of several objects has at most {bytes_max} bytes");
+                let hint = Some("write it under the objects it is of".to_owned());
+                remarks.fault(at, Code::TooLarge, message, hint);
+            }
+            is_small
+        });
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<(&'d Value, &Pointer)> {
         self.0.get(name).map(|(value, at)| (*value, at))
     }

@@ -74,6 +74,11 @@ fn nullable(schema: &mut Map<String, Value>) {
     }
 }
 
+/// The key in an event: the physical name, where there is one.
+pub(super) fn key_of(property: &Value) -> Option<&str> {
+    property["physicalName"].as_str().filter(|name| !name.is_empty()).or_else(|| property["name"].as_str())
+}
+
 /// Where an element is in the payload.
 #[derive(Clone)]
 pub(super) struct Path {
@@ -131,24 +136,23 @@ impl<'r> Elements<'r> {
         let mut required: Vec<Value> = Vec::new();
         for (index, property) in list.iter().enumerate() {
             let at = at.child("properties").child(index.to_string());
-            let Some(name) = property["name"].as_str() else { continue };
-            if properties.contains_key(name) {
-                let message = format!("the object has two properties called `{name}`");
+            let Some(key) = key_of(property) else { continue };
+            if properties.contains_key(key) {
+                let message = format!("the object has two properties called `{key}`");
                 self.remarks.fault(&at.child("name"), Code::DuplicateKey, message, None);
             }
-            let inner = if path.is_below_map {
-                path.clone()
-            } else {
-                Path { pointer: path.pointer.child(name), ..path.clone() }
-            };
-            properties.insert(name.to_owned(), self.element(property, &at, &inner, depth + 1));
+            let pointer = if path.is_below_map { path.pointer.clone() } else { path.pointer.child(key) };
+            let inner = Path { pointer, ..path.clone() };
+            properties.insert(key.to_owned(), self.element(property, &at, &inner, depth + 1));
             if property["required"] == true {
-                required.push(name.into());
+                required.push(key.into());
             }
         }
         for name in element["logicalTypeOptions"]["required"].as_array().into_iter().flatten() {
-            if !required.contains(name) {
-                required.push(name.clone());
+            let of_name = list.iter().find(|property| property["name"] == *name);
+            let key = of_name.and_then(key_of).map_or_else(|| name.clone(), Value::from);
+            if !required.contains(&key) {
+                required.push(key);
             }
         }
         if !properties.is_empty() {
@@ -169,32 +173,7 @@ impl<'r> Elements<'r> {
         let kind = element["logicalType"].as_str().unwrap_or_default();
         let mut schema = Map::new();
         self.options(element, at, kind, &mut schema);
-        match kind {
-            "object" => self.members(element, at, path, depth, &mut schema),
-            "array" => {
-                if element["items"].is_object() {
-                    let pointer = if path.is_below_map { path.pointer.clone() } else { path.pointer.child("*") };
-                    let inner = Path { pointer, ..path.clone() };
-                    let items = self.nested(&element["items"], &at.child("items"), &inner, depth);
-                    schema.insert("items".to_owned(), items);
-                }
-            }
-            "map" => {
-                let inner = Path { is_below_map: true, ..path.clone() };
-                for (name, keyword) in [("key", "propertyNames"), ("value", "additionalProperties")] {
-                    let of = &element["map"][name];
-                    if of.is_object() {
-                        let mut of = self.nested(of, &at.child("map").child(name), &inner, depth);
-                        if let (true, Some(keys)) = (name == "key", of.as_object_mut()) {
-                            // A key is a text, whatever its logical type is in another system.
-                            keys.remove("type");
-                        }
-                        schema.insert(keyword.to_owned(), of);
-                    }
-                }
-            }
-            _ => {}
-        }
+        self.inside(element, at, path, depth, &mut schema);
         if let Some(choices) = element["enum"].as_array() {
             let values = choices.iter().map(|choice| choice["value"].clone());
             schema.insert("enum".to_owned(), values.collect());
@@ -207,6 +186,35 @@ impl<'r> Elements<'r> {
         }
         replace(&mut schema, custom.get("jsonSchema").map(|(value, _)| value));
         schema.into()
+    }
+
+    /// What an object, an array or a map holds.
+    fn inside(&mut self, element: &Value, at: &Pointer, path: &Path, depth: usize, schema: &mut Map<String, Value>) {
+        match element["logicalType"].as_str() {
+            Some("object") => self.members(element, at, path, depth, schema),
+            Some("array") if element["items"].is_object() => {
+                let pointer = if path.is_below_map { path.pointer.clone() } else { path.pointer.child("*") };
+                let inner = Path { pointer, ..path.clone() };
+                let items = self.nested(&element["items"], &at.child("items"), &inner, depth);
+                schema.insert("items".to_owned(), items);
+            }
+            Some("map") => {
+                let inner = Path { is_below_map: true, ..path.clone() };
+                for (name, keyword) in [("key", "propertyNames"), ("value", "additionalProperties")] {
+                    let of = &element["map"][name];
+                    if !of.is_object() {
+                        continue;
+                    }
+                    let mut of = self.nested(of, &at.child("map").child(name), &inner, depth);
+                    if let (true, Some(keys)) = (name == "key", of.as_object_mut()) {
+                        // A key is a text, whatever its logical type is in another system.
+                        keys.remove("type");
+                    }
+                    schema.insert(keyword.to_owned(), of);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn nested(&mut self, element: &Value, at: &Pointer, path: &Path, depth: usize) -> Value {
@@ -248,13 +256,6 @@ impl<'r> Elements<'r> {
             _ => {}
         }
         for (name, value) in options {
-            let judges_elsewhere = match name.as_str() {
-                "format" => matches!(kind, "string" | "date" | "timestamp" | "time" | "integer" | "number"),
-                "required" => kind == "object",
-                "timezone" | "defaultTimezone" => matches!(kind, "timestamp" | "time"),
-                "dimensions" | "elementType" | "distanceMetric" | "normalized" | "embeddingModel" => kind == "vector",
-                _ => false,
-            };
             if options_of(kind).contains(&name.as_str()) && (value.is_number() || !is_bound(name)) {
                 schema.insert(name.clone(), value.clone());
             } else if is_bound(name) && matches!(kind, "date" | "timestamp" | "time") {
@@ -264,7 +265,7 @@ impl<'r> Elements<'r> {
                     "bounds of dates and times are not judged",
                     hint,
                 );
-            } else if !judges_elsewhere {
+            } else if !is_read_elsewhere(name, kind) {
                 let of = if kind.is_empty() { "a property without logicalType" } else { kind };
                 let message = format!("`{name}` is no option of {of}, so it judges nothing");
                 let hint = match options_of(kind) {
@@ -353,6 +354,17 @@ impl<'r> Elements<'r> {
             entry["classification"] = class.into();
         }
         self.masks.push((entry, from));
+    }
+}
+
+/// Whether an option is not a keyword of JSON Schema and judges all the same, or says how to read another.
+fn is_read_elsewhere(name: &str, kind: &str) -> bool {
+    match name {
+        "format" => matches!(kind, "string" | "date" | "timestamp" | "time" | "integer" | "number"),
+        "required" => kind == "object",
+        "timezone" | "defaultTimezone" => matches!(kind, "timestamp" | "time"),
+        "dimensions" | "elementType" | "distanceMetric" | "normalized" | "embeddingModel" => kind == "vector",
+        _ => false,
     }
 }
 

@@ -17,10 +17,18 @@ const FOR_PEOPLE: [&str; 7] =
 /// The longest description that is passed on, in characters: it is repeated for each object.
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 
+/// The most bytes of one custom property that holds for several objects: each repeats it.
+const SHARED_BYTES_MAX: usize = 4096;
+/// The longest name of an owner or a channel that is passed on, in characters.
+const NAME_CHARS_MAX: usize = 256;
+
 /// Translates a file whose shape is good.
 pub(in crate::contract) fn translate(document: &Value, ground: Ground<'_>) -> Translation {
     let mut remarks = Remarks::default();
-    let file_custom = Custom::read(document, &Pointer::root(), Holder::File, &mut remarks);
+    let mut file_custom = Custom::read(document, &Pointer::root(), Holder::File, &mut remarks);
+    if objects(document).len() > 1 {
+        file_custom = file_custom.bounded(SHARED_BYTES_MAX, &mut remarks);
+    }
     for name in ["jsonSchema", "type"] {
         if let Some((_, at)) = file_custom.get(name).filter(|_| objects(document).len() > 1) {
             let message = format!("`meshgate.{name}` of the file would hold for each of its objects");
@@ -123,7 +131,7 @@ impl<'d> OfFile<'d> {
         if !privacy.is_empty() {
             written.value.insert("privacy".to_owned(), privacy.into());
         }
-        if let Some((slo, from)) = &self.slo {
+        if let Some((slo, from)) = self.slo.as_ref().filter(|(_, from)| self.is_about(from, object)) {
             written.put("slo", json!([slo]), from);
             written.places.insert(vec!["slo".to_owned(), "0".to_owned()], from.clone());
         }
@@ -137,6 +145,13 @@ impl<'d> OfFile<'d> {
         Translated { value: Value::Object(written.value), schema, object: at, places: written.places }
     }
 
+    /// Whether a service level is about an object: it names no element, or one of the object's.
+    fn is_about(&self, level: &Pointer, object: &Value) -> bool {
+        let element = level.resolve(self.document).and_then(|level| level["element"].as_str());
+        let names = |element: &str| element.split('.').next().map(str::trim) == object["name"].as_str();
+        objects(self.document).len() == 1 || element.is_none_or(|elements| elements.split(',').any(names))
+    }
+
     fn metadata(&self, object: &Value, at: &Pointer, written: &mut Written) {
         let document = self.document;
         let domain = document.get("domain").cloned().unwrap_or_else(|| self.ground.domain.into());
@@ -144,6 +159,11 @@ impl<'d> OfFile<'d> {
         written.put_in("metadata", "name", object["name"].clone(), &at.child("name"));
         written.put_in("metadata", "version", document["version"].clone(), &key("version"));
         let status = document["status"].as_str().unwrap_or_default().to_lowercase();
+        let status = match status.as_str() {
+            "development" | "dev" | "test" | "testing" => "draft",
+            "production" | "prod" => "active",
+            other => other,
+        };
         written.put_in("metadata", "status", status, &key("status"));
         if let Some((owner, from)) = self.owner() {
             written.put_in("metadata", "owner", owner, &from);
@@ -180,6 +200,8 @@ impl<'d> OfFile<'d> {
         let contact = self.document["support"][0]["channel"].as_str();
         let from = if named.is_some() { key("team") } else { key("support") };
         let team = named.or(contact.and(self.ground.team)).filter(|team| !team.is_empty())?;
+        let short = |name: &str| name.chars().take(NAME_CHARS_MAX).collect::<String>();
+        let (team, contact) = (short(team), contact.map(short));
         let owner = match contact {
             Some(contact) => json!({"team": team, "contact": contact}),
             None => json!({"team": team}),

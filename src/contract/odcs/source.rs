@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::custom::PREFIX;
+use super::element::key_of;
 use crate::rule::pointer::Pointer;
 
 /// Follows the schema's `pointer` through the object at `object`, of which the schema mirrors the shape. What was derived from
@@ -46,6 +47,6 @@ fn json_schema(element: &Value, at: &Pointer) -> Option<Pointer> {
 }
 
 fn named(element: &Value, name: &str) -> Option<String> {
-    let index = element["properties"].as_array()?.iter().position(|property| property["name"] == name)?;
+    let index = element["properties"].as_array()?.iter().position(|property| key_of(property) == Some(name))?;
     Some(index.to_string())
 }

@@ -192,6 +192,29 @@ fn elements_of_arrays_have_paths_and_entries_of_maps_have_none() {
 }
 
 #[test]
+fn physical_names_are_the_keys_of_events() {
+    let derived = schema(
+        "[{name: order id, physicalName: orderId, required: true, logicalType: string}, {name: a, physicalName: b, logicalType: object, \
+         logicalTypeOptions: {required: [inner one]}, properties: [{name: inner one, physicalName: one}]}]",
+    );
+    assert_eq!(derived["required"], json!(["orderId"]));
+    assert_eq!(derived["properties"]["b"]["required"], json!(["one"]));
+    let text = "schema: [{name: sold, properties: [{name: who, physicalName: buyer, quality: [{metric: nullValues, mustBe: 0}]}]}]\n";
+    assert_eq!(translated(text).contracts[0].value["fields"][0]["path"], "/buyer");
+}
+
+#[test]
+fn the_status_and_the_service_level_are_of_whom_they_name() {
+    let text = "schema: [{name: sold}, {name: returned}]\nslaProperties: [{property: er, value: 1, unit: percent, element: returned.code}]\n";
+    let translation = translated(text);
+    assert!(translation.contracts[0].value.get("slo").is_none());
+    assert_eq!(translation.contracts[1].value["slo"][0]["value"], 1);
+    let document = yaml::parse(format!("{}{text}", HEAD.replace("active", "development")).as_bytes()).unwrap().value;
+    let ground = Ground { domain: "shop", file: "x.yaml", team: None };
+    assert_eq!(translate(&document, ground).contracts[0].value["metadata"]["status"], "draft");
+}
+
+#[test]
 fn classifications_mask_by_their_words() {
     for (class, mask) in [
         ("PII", Some("redact")),
@@ -271,6 +294,13 @@ fn remarks_and_nesting_are_bounded() {
     let translation = translated(&format!("schema:\n- name: sold\n  properties: [{{name: a, quality: [{many}]}}]\n"));
     assert!(translation.remarks.len() <= super::REMARKS_MAX + 1);
     assert!(translation.remarks.iter().all(|remark| remark.level == Level::Warning), "nothing there is an error");
+
+    let long = "x".repeat(5_000);
+    let translation = translated(&format!(
+        "schema: [{{name: sold}}, {{name: returned}}]\ncustomProperties: [{{property: meshgate.stream, value: {long}}}]\n"
+    ));
+    assert!(translation.remarks.iter().any(|remark| remark.message.contains("4096 bytes")));
+    assert!(translation.contracts[1].value["match"].get("stream").is_none());
 
     let mut nested = "{name: a}".to_owned();
     for _ in 0..40 {
