@@ -13,7 +13,8 @@
 //! * [`decode`], [`rule`]: bytes to events; what can be wrong with an event.
 //! * [`plan`]: a schema compiled for one pass over an event's bytes.
 //! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
-//! * [`gate`], [`infer`]: judges a batch, writes the DLQ document, decides what to deliver when; drafts a contract from events.
+//! * [`gate`], [`infer`], [`export`]: judges a batch, writes the DLQ document, decides what to deliver when; drafts a contract from
+//!   events; writes a contract in another format.
 //! * [`diff`], [`catalogue`]: what a change of rule files means; what the domains offer, as one HTML page.
 //! * [`port`], [`metrics`]: the doors between shell parts; what is counted.
 //! * [`source`], [`sink`]: protocols in, backends out.
@@ -21,7 +22,7 @@
 //! * [`pipeline`]: wires a source through the gate to its sinks.
 //! * [`admin`], [`cli`]: what operators and people at a terminal use.
 //!
-//! `model`, `memory`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer`, `diff` and `catalogue` are the *core*: synchronous and
+//! `model`, `memory`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer`, `export`, `diff` and `catalogue` are the *core*: synchronous and
 //! pure. Time, bytes and randomness are passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock
 //! give the same verdicts.
 //!
@@ -36,6 +37,7 @@ pub mod config;
 pub mod contract;
 pub mod decode;
 pub mod diff;
+pub mod export;
 pub mod gate;
 pub mod infer;
 pub mod memory;

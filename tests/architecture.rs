@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("contract", &["model", "memory", "decode", "rule", "plan"]),
     ("gate", &["model", "memory", "decode", "rule", "plan", "contract"]),
     ("infer", &["model", "decode", "rule", "plan", "contract"]),
+    ("export", &["model", "decode", "rule", "plan", "contract"]),
     ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
     ("catalogue", &["model", "decode", "rule", "contract", "gate"]),
     ("port", &["model"]),
@@ -41,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "contract",
             "gate",
             "infer",
+            "export",
             "diff",
             "catalogue",
             "port",
@@ -55,7 +57,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
-const CORE: &[&str] = &["model", "memory", "decode", "rule", "plan", "contract", "gate", "infer", "diff", "catalogue"];
+const CORE: &[&str] =
+    &["model", "memory", "decode", "rule", "plan", "contract", "gate", "infer", "export", "diff", "catalogue"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

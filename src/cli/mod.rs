@@ -8,6 +8,7 @@ pub mod demo;
 pub mod diff;
 pub mod dlq;
 pub mod docs;
+pub mod export;
 pub mod infer;
 pub mod judge;
 pub mod output;
@@ -44,6 +45,7 @@ Examples:
   meshgate run                           gate ./rules on 127.0.0.1:4570, store in ./data/meshgate.db
   meshgate infer events.ndjson --out rules/orders
   meshgate check rules && meshgate test rules
+  meshgate export odcs -o catalogue      contracts as ODCS, for catalogues
   meshgate diff origin/main              what a change of rules means, before it is merged
   meshgate docs rules                    a page of what the domains offer: schemas, rules, owners, history
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
@@ -60,6 +62,7 @@ enum Command {
     Test(test::TestArgs),
     Judge(judge::JudgeArgs),
     Infer(infer::InferArgs),
+    Export(export::ExportArgs),
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
     Demo(demo::DemoArgs),
@@ -75,6 +78,7 @@ impl Cli {
             Command::Test(args) => test::run(&args),
             Command::Judge(args) => judge::run(args),
             Command::Infer(args) => infer::run(args),
+            Command::Export(args) => export::run(&args),
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Demo(args) => demo::run(args),

@@ -76,12 +76,12 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
     let policies = Policies::read(policy_files.as_ref());
     let mut failed = Vec::new();
     let mut candidates = Vec::new();
-    let sorted: Vec<_> = directories.iter().map(|(directory, files)| domain::sort(directory, files)).collect();
+    let prepared: Vec<_> =
+        directories.iter().map(|(directory, files)| domain::prepare(directory, files, &revision, &policies)).collect();
     let mut feeds = Feeds::default();
-    sorted.iter().flat_map(|sorted| &sorted.contracts).for_each(|file| feeds.add(file));
-    for ((directory, files), sorted) in directories.iter().zip(sorted) {
-        let common = domain::Common { revision: &revision, policies: &policies, feeds: &feeds };
-        let compiled = domain::compile(directory, files, sorted, common);
+    prepared.iter().flat_map(|domain| domain.contracts()).for_each(|file| feeds.add(file));
+    for (directory, prepared) in directories.keys().zip(prepared) {
+        let compiled = prepared.compile(&feeds);
         match compiled.candidate {
             Some(candidate) if !compiled.diagnostics.iter().any(Diagnostic::is_error) => candidates.push(candidate),
             _ if compiled.is_domain => failed.push((*directory).to_owned()),
@@ -104,7 +104,9 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
     diagnostics.extend(feeds.into_warnings(is_there));
     failed.extend(clashing.iter().map(ToString::to_string));
     failed.sort();
-    diagnostics.sort_by(|a, b| (&a.place, a.code).cmp(&(&b.place, b.code)));
+    diagnostics.sort_by(|a, b| (&a.place, a.code, &a.message).cmp(&(&b.place, b.code, &b.message)));
+    // What a file says for several contracts is told once.
+    diagnostics.dedup();
     let good = candidates.into_iter().map(|c| Arc::new(c.domain)).filter(|d| !clashing.contains(&d.name));
     Compiled { set: ContractSet::new(good, revision), diagnostics, failed }
 }

@@ -148,6 +148,8 @@ codes! {
     Unused = "unused",
     /// Which contracts a policy applies to, or that it fits one of them badly.
     Policy = "policy",
+    /// Part of an ODCS contract that has no effect here: what would judge (a warning), or what is for people (a note).
+    NotJudged = "not-judged",
 }
 
 impl Place {

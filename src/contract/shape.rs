@@ -248,8 +248,8 @@ mod tests {
             "/frobnicate" unknown-key the format has no key `frobnicate` here | keys here are apiVersion, kind, metadata, match, payload, mode, fields, rules, stream, reference, privacy, breaker, slo, examples
         "#]].assert_eq(&(messages(&file).join("\n") + "\n"));
         expect_test::expect![[r#"
-            "" missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1.
-            "/kind" invalid-value `kind` must be one of EventContract, Domain, Policy | 
+            "" missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1. Of an ODCS contract: v3.0.x to v3.2.x.
+            "/kind" invalid-value `kind` must be one of EventContract, Domain, Policy, DataContract | 
         "#]]
         .assert_eq(&(messages(&json!({"kind": "Contract"})).join("\n") + "\n"));
         expect_test::expect![[r#"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::schema::SchemaSource;
-use crate::contract::{Contract, ContractSet, Domain, RuleFiles, yaml};
+use crate::contract::{Contract, ContractSet, Domain, RuleFiles, reread, yaml};
 use crate::decode::json;
 use crate::rule::reference::ReferenceList;
 
@@ -26,24 +26,26 @@ pub(super) struct WrittenDomain<'a> {
 /// A contract as written and as compiled.
 pub(super) struct WrittenContract<'a> {
     pub(super) compiled: &'a Arc<Contract>,
-    /// The whole file.
+    /// The whole file, in the words of our own format.
     pub(super) value: Value,
 }
 
 /// Reads once more what the set was compiled from. All of it is known to be well-formed.
 pub(super) fn read<'a>(files: &'a RuleFiles, set: &'a ContractSet) -> Domains<'a> {
+    let rule_files = files;
     let read = |domain: &'a Arc<Domain>| {
         let prefix = format!("{}/", domain.name);
         let inside = |path: &'a String| path.strip_prefix(prefix.as_str());
         let files: BTreeMap<&str, &[u8]> =
             files.iter().filter_map(|(path, bytes)| Some((inside(path)?, bytes.as_slice()))).collect();
         let documents = files.iter().filter_map(|(path, bytes)| Some(((*path).to_owned(), document(path, bytes)?)));
+        let mut documents: BTreeMap<String, Value> = documents.collect();
         let contracts = domain.contracts.iter().filter_map(|(name, compiled)| {
-            let path = compiled.file.strip_prefix(prefix.as_str())?;
-            let value = yaml::parse(files.get(path)?).ok()?.value;
-            Some((&**name, WrittenContract { compiled, value }))
+            let reread = reread(rule_files, domain, compiled)?;
+            documents.extend(reread.derived_schema);
+            Some((&**name, WrittenContract { compiled, value: reread.value }))
         });
-        let (documents, contracts) = (documents.collect(), contracts.collect());
+        let contracts = contracts.collect();
         (&*domain.name, WrittenDomain { domain, contracts, documents, files })
     };
     set.domains().map(read).collect()

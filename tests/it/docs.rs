@@ -98,6 +98,8 @@ fn what_the_guide_to_contracts_writes_is_good() {
     std::fs::write(domain.join("domain.yaml"), &yaml[0]).expect("a file");
     std::fs::write(domain.join("customer.created.yaml"), &yaml[1]).expect("a file");
     std::fs::write(domain.join("schemas/customer.created.v1.json"), &blocks(&guide, "json")[0]).expect("a file");
+    let odcs = yaml.iter().find(|block| block.contains("kind: DataContract")).expect("an ODCS contract");
+    std::fs::write(domain.join("customer.closed.odcs.yaml"), odcs).expect("a file");
     for command in ["check", "test"] {
         let (code, told) = meshgate(&[command], home.path());
         assert_eq!(code, Some(0), "{command}: {told}");

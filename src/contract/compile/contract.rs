@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::domain::Shared;
 use super::file::RuleFile;
+use super::stream::Feeds;
 use super::{example, stream};
 use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
@@ -30,7 +31,7 @@ pub(super) type Lists = BTreeMap<String, Option<Arc<ReferenceList>>>;
 
 /// Compiles what can be compiled and notes every fault in `file`. The contract is of use only when none was noted.
 /// `None` when even its names are unknown.
-pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contract> {
+pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -> Option<Contract> {
     let metadata: Option<Metadata> = file.part(&key("metadata"));
     if let Some(metadata) = &metadata {
         check_names(file, metadata, shared);
@@ -51,11 +52,11 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     let shape = schema.as_ref().map(|schema| Shape { payload: &payload, kinds: schema.kinds() });
     checks.extend(rules(file, shape, mode, &mut ids));
     let mut streams = Vec::new();
-    let mut feeds = Vec::new();
+    let mut fed = Vec::new();
     if let Some(Metadata { name, .. }) = &metadata {
         let whole = format!("{}/{name}", shared.directory);
         streams = stream::compile(file, &lists, shape, (&whole, &payload, mode), &mut ids);
-        feeds = shared.feeds.of(shared.directory, name);
+        fed = feeds.of(shared.directory, name);
     }
     if let Some(Metadata { name, tags, .. }) = &metadata {
         let policies = shared.policies.checks(file, shared.directory, name, tags, shape);
@@ -78,7 +79,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
     live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers, &masks));
     let live = streams.iter_mut().filter(|check| check.mode != Mode::Off);
     live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers));
-    feeds.iter_mut().for_each(|feed| feed.read_slots(&mut reads, &payload, &numbers));
+    fed.iter_mut().for_each(|feed| feed.read_slots(&mut reads, &payload, &numbers));
     note_slow_rules(file, &checks);
     let plan = match written.schema.as_deref().filter(|_| schema.is_some()) {
         Some(path) => shared.data.plan(file, path, written.formats, &payload, reads),
@@ -112,7 +113,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>) -> Option<Contra
         numbers,
         checks,
         streams,
-        feeds,
+        feeds: fed,
         masks,
         slo_error_ratio,
         breaker,

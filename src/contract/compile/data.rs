@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::file::RuleFile;
 use super::{DomainFiles, code_of, is_yaml, json_span};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
+use crate::contract::odcs::{self, DerivedSchema};
 use crate::contract::yaml;
 use crate::decode::json;
 use crate::plan::Plan;
@@ -25,12 +26,15 @@ pub(super) struct Data<'f> {
     documents: BTreeMap<String, Value>,
     /// Documents that cannot be read; told already.
     unreadable: Vec<String>,
+    /// Which of the documents are in no file.
+    derived: Vec<String>,
 }
 
 impl<'f> Data<'f> {
     /// Reads every document below the domain's directory that is no rule file.
     pub fn read(directory: &'f str, files: &'f DomainFiles<'f>, diagnostics: &mut Vec<Diagnostic>) -> Self {
-        let mut data = Self { directory, files, documents: BTreeMap::new(), unreadable: Vec::new() };
+        let mut data =
+            Self { directory, files, documents: BTreeMap::new(), unreadable: Vec::new(), derived: Vec::new() };
         for (path, bytes) in files {
             let read = if path.ends_with(".json") {
                 data.read_json(path, bytes)
@@ -48,6 +52,16 @@ impl<'f> Data<'f> {
             }
         }
         data
+    }
+
+    /// Adds a schema that is in no file. False when a file stands where it would.
+    pub fn derive(&mut self, schema: &DerivedSchema) -> bool {
+        if self.files.contains_key(schema.path.as_str()) {
+            return false;
+        }
+        self.derived.push(schema.path.clone());
+        self.documents.insert(schema.path.clone(), schema.document.clone());
+        true
     }
 
     fn read_json(&self, path: &str, bytes: &[u8]) -> Result<Value, Vec<Diagnostic>> {
@@ -68,7 +82,7 @@ impl<'f> Data<'f> {
             };
             faults.into_iter().map(told).collect()
         })?;
-        if matches!(document.value["kind"].as_str(), Some("EventContract" | "Domain" | "Policy")) {
+        if matches!(document.value["kind"].as_str(), Some("EventContract" | "Domain" | "Policy" | odcs::KIND)) {
             let span = document.span(&Pointer::root());
             let message = "a rule file stands directly in the directory of its domain";
             let hint = format!("move it to {}/", self.directory);
@@ -109,7 +123,10 @@ impl<'f> Data<'f> {
 
     /// Compiles the schema named in `from` at `at`. Its faults are shown in the schema's own file.
     pub fn schema(&self, from: &RuleFile<'_>, at: &Pointer, path: &str, formats: bool) -> Option<Schema> {
-        let (path, bytes) = self.named(from, at, path)?;
+        let (path, bytes) = match self.derived.iter().any(|derived| derived == path) {
+            true => (path.to_owned(), &[][..]),
+            false => self.named(from, at, path)?,
+        };
         let Some(document) = self.documents.get(&path) else {
             let message = format!("{} is no schema file", self.full(&path));
             let hint = "a schema's name ends in .json, .yaml or .yml".to_owned();
@@ -119,7 +136,9 @@ impl<'f> Data<'f> {
         match Schema::compile(document, &path, &self.documents, formats) {
             Ok(schema) => Some(schema),
             Err(fault) => {
-                let place = self.place_in(&path, bytes, &Pointer::parse(&fault.pointer).unwrap_or_default());
+                let pointer = Pointer::parse(&fault.pointer).unwrap_or_default();
+                let derived = from.schema_place(&pointer).filter(|_| bytes.is_empty());
+                let place = derived.unwrap_or_else(|| self.place_in(&path, bytes, &pointer));
                 let is_pattern = fault.message.starts_with("the pattern");
                 let code = if is_pattern { Code::BadRegex } else { Code::BadSchema };
                 from.note(Diagnostic::new(place, code, fault.message).with_hint(fault.hint));
@@ -136,11 +155,15 @@ impl<'f> Data<'f> {
         let plan = Plan::compile(document, &path, &self.documents, formats, payload, reads);
         for left_out in plan.left_out().iter().take(LEFT_OUT_TOLD_MAX) {
             let document = if left_out.document.is_empty() { &path } else { &left_out.document };
-            let Some(bytes) = self.files.get(document.as_str()) else { continue };
+            let pointer = Pointer::parse(&left_out.pointer).unwrap_or_default();
+            let place = match self.files.get(document.as_str()) {
+                Some(bytes) => Some(self.place_in(document, bytes, &pointer)),
+                None => from.schema_place(&pointer),
+            };
+            let Some(place) = place else { continue };
             let message = format!("one pass over an event cannot judge this: it {}", left_out.reason);
             let hint =
                 "an event that comes to it is parsed and judged again by the jsonschema crate, some ten times the work";
-            let place = self.place_in(document, bytes, &Pointer::parse(&left_out.pointer).unwrap_or_default());
             from.note(Diagnostic::new(place, Code::Slow, message).with_hint(hint.to_owned()).as_note());
         }
         plan

@@ -1,12 +1,14 @@
 //! One YAML rule file while it is compiled: its value, its spans, and the faults found so far.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::code_of;
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
+use crate::contract::odcs::{self, Remark, Translated};
 use crate::contract::{shape, yaml};
 use crate::rule::expr::{Expression, Shape, Yields};
 use crate::rule::pointer::Pointer;
@@ -15,7 +17,9 @@ pub(super) struct RuleFile<'f> {
     /// Relative to the rules directory.
     pub path: String,
     pub text: &'f str,
-    document: yaml::Document,
+    document: Rc<yaml::Document>,
+    /// What is compiled in place of the document, of an ODCS file.
+    translated: Option<Translated>,
     /// Where the format is not kept to, and by what. Told by the first caller of [`RuleFile::shape`].
     shape: Vec<shape::ShapeFault>,
     diagnostics: RefCell<Vec<Diagnostic>>,
@@ -33,8 +37,10 @@ impl<'f> RuleFile<'f> {
         let text = text.unwrap_or_default();
         match yaml::parse(bytes) {
             Ok(document) => {
-                let shape = shape::check(&document.value);
-                Ok(Self { path, text, document, shape, diagnostics: RefCell::default() })
+                let is_odcs = odcs::is_odcs(&document.value);
+                let shape = if is_odcs { odcs::SHAPE.check(&document.value) } else { shape::check(&document.value) };
+                let document = Rc::new(document);
+                Ok(Self { path, text, document, translated: None, shape, diagnostics: RefCell::default() })
             }
             Err(faults) => Err(faults
                 .into_iter()
@@ -46,12 +52,35 @@ impl<'f> RuleFile<'f> {
         }
     }
 
+    /// The same file, with one of the contracts it was translated to in place of what it says.
+    pub fn translated(&self, translated: Translated) -> Self {
+        let shape = shape::check(&translated.value);
+        let (path, document) = (self.path.clone(), Rc::clone(&self.document));
+        Self { path, text: self.text, document, translated: Some(translated), shape, diagnostics: RefCell::default() }
+    }
+
+    /// The file as it was written.
+    pub fn written(&self) -> &Value {
+        &self.document.value
+    }
+
     pub fn kind(&self) -> Option<&str> {
-        self.document.value.get("kind")?.as_str()
+        self.value(&Pointer::root())?.get("kind")?.as_str()
     }
 
     pub fn value(&self, pointer: &Pointer) -> Option<&Value> {
-        pointer.resolve(&self.document.value)
+        pointer.resolve(self.translated.as_ref().map_or(&self.document.value, |translated| &translated.value))
+    }
+
+    /// Where it was written: of a translation, elsewhere than it is read.
+    fn source_of(&self, pointer: &Pointer) -> Pointer {
+        self.translated.as_ref().map_or_else(|| pointer.clone(), |translated| translated.source_of(pointer))
+    }
+
+    /// Where a part of the JSON Schema that was derived from this file was written.
+    pub fn schema_place(&self, pointer: &Pointer) -> Option<Place> {
+        let source = self.translated.as_ref()?.source_of_schema(self.written(), pointer);
+        Some(Place::new(&self.path, self.text, self.document.span(&source)))
     }
 
     /// How many entries the list there has; 0 when there is none.
@@ -97,12 +126,24 @@ impl<'f> RuleFile<'f> {
         self.diagnostics.borrow_mut().push(diagnostic);
     }
 
+    /// Notes what was remarked on while the file was translated.
+    pub fn remark(&self, remark: Remark) {
+        let place = if remark.on_key { self.key_place(&remark.at) } else { self.place(&remark.at) };
+        self.note(Diagnostic {
+            place,
+            code: remark.code,
+            level: remark.level,
+            message: remark.message,
+            hint: remark.hint,
+        });
+    }
+
     pub fn place(&self, pointer: &Pointer) -> Place {
-        Place::new(&self.path, self.text, self.document.span(pointer))
+        Place::new(&self.path, self.text, self.document.span(&self.source_of(pointer)))
     }
 
     pub fn key_place(&self, pointer: &Pointer) -> Place {
-        Place::new(&self.path, self.text, self.document.key_span(pointer))
+        Place::new(&self.path, self.text, self.document.key_span(&self.source_of(pointer)))
     }
 
     /// All faults noted, and those of the file's shape.
@@ -141,9 +182,15 @@ impl<'f> RuleFile<'f> {
             Ok(expression) => Some(expression),
             Err(fault) => {
                 let end = fault.offset + token(source.get(fault.offset..).unwrap_or_default());
-                let start = self.document.offset_in(self.text, at, fault.offset);
-                let end = self.document.offset_in(self.text, at, end).max(start + 1);
-                let place = Place::new(&self.path, self.text, start..end);
+                let from = self.source_of(at);
+                let place = if from.resolve(self.written()).and_then(Value::as_str) == Some(source) {
+                    let start = self.document.offset_in(self.text, &from, fault.offset);
+                    let end = self.document.offset_in(self.text, &from, end).max(start + 1);
+                    Place::new(&self.path, self.text, start..end)
+                } else {
+                    // Inside a text that was parsed once more.
+                    self.place(at)
+                };
                 self.note(Diagnostic::new(place, Code::BadExpression, fault.message).with_hint(fault.hint));
                 None
             }
