@@ -31,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("admin", &["model", "contract", "metrics", "config", "pipeline"]),
+    ("admin", &["model", "memory", "contract", "gate", "metrics", "config", "pipeline"]),
     (
         "cli",
         &[

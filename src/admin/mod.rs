@@ -4,7 +4,12 @@
 //! * `GET /ready` -- 200 when the gate takes records, 503 while it drains. The body says what it knows.
 //! * `GET /metrics` -- Prometheus text format 0.0.4.
 //! * `GET /contracts` -- what is loaded: domains, contracts, versions, owners, rules, from which git revision.
+//! * `GET /checks` -- what checks that remember have to say: windows, keys, memory.
+//! * `GET /breakers` -- which contracts' breakers are open; `POST /breakers/DOMAIN/CONTRACT/close` closes one.
+//! * `GET /candidate` -- how the candidate rules' verdicts differ.
 //! * `POST /reload` -- reads the rule files again; 200 applied, 409 where some file has a fault.
+
+mod checks;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,6 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::contract::{Contract, Domain};
 use crate::metrics::Metrics;
+use crate::pipeline::now;
 use crate::pipeline::rules::Rules;
 use crate::pipeline::serve::Phase;
 
@@ -70,17 +76,44 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 
 async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let post = request.method() == Method::POST;
     Ok(match (request.uri().path(), get) {
         ("/live", true) => text(StatusCode::OK, "live\n"),
         ("/ready", true) => ready(&admin),
         ("/metrics", true) => metrics(&admin),
         ("/contracts", true) => respond(StatusCode::OK, &contracts(&admin.rules)),
-        ("/reload", false) if request.method() == Method::POST => reload(admin).await,
+        ("/checks", true) => respond(StatusCode::OK, &checks::checks(&admin.rules)),
+        ("/breakers", true) => respond(StatusCode::OK, &checks::breakers(&admin.rules, now())),
+        ("/candidate", true) => respond(StatusCode::OK, &checks::candidate(&admin.rules, &admin.metrics)),
+        ("/reload", false) if post => reload(admin).await,
+        (path, false) if post && closes(path).is_some() => close(&admin, closes(path).unwrap_or_default()),
         ("/reload", _) => not_allowed("POST"),
-        ("/live" | "/ready" | "/metrics" | "/contracts", false) => not_allowed("GET, HEAD"),
-        ("/", true) => text(StatusCode::OK, "meshgate: /live /ready /metrics /contracts, POST /reload\n"),
-        _ => text(StatusCode::NOT_FOUND, "no such page; there are /live /ready /metrics /contracts and POST /reload\n"),
+        (path, _) if closes(path).is_some() => not_allowed("POST"),
+        (path, false) if PAGES.contains(&path) => not_allowed("GET, HEAD"),
+        ("/", true) => text(StatusCode::OK, format!("meshgate: {}, {POSTS}\n", PAGES.join(" "))),
+        _ => text(StatusCode::NOT_FOUND, format!("no such page; there are {} and {POSTS}\n", PAGES.join(" "))),
     })
+}
+
+/// What can be read.
+const PAGES: [&str; 7] = ["/live", "/ready", "/metrics", "/contracts", "/checks", "/breakers", "/candidate"];
+
+/// What can be done.
+const POSTS: &str = "POST /reload, POST /breakers/DOMAIN/CONTRACT/close";
+
+/// The domain and contract of a path that closes a breaker.
+fn closes(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix("/breakers/")?.strip_suffix("/close")?.split_once('/')
+}
+
+fn close(admin: &Admin, (domain, contract): (&str, &str)) -> Response<Full<Bytes>> {
+    match checks::close(&admin.rules.current(), domain, contract, now()) {
+        Some(closed) => respond(StatusCode::OK, &closed),
+        None => {
+            let error = format!("{domain}/{contract} has no breaker; GET /breakers lists those that have one");
+            respond(StatusCode::NOT_FOUND, &json!({ "error": error }))
+        }
+    }
 }
 
 fn ready(admin: &Admin) -> Response<Full<Bytes>> {

@@ -21,4 +21,5 @@ mod odcs;
 mod pipe;
 mod readme;
 mod rules;
+mod streams;
 mod usage;
