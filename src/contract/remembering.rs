@@ -72,6 +72,19 @@ impl StreamCheck {
         self.need.as_ref()
     }
 
+    /// The most severe of what it may lead to for an event; `None` for a check of windows.
+    pub fn on_fail(&self) -> Option<OnFail> {
+        let Consequences { on_fail, on_gap, on_regress } = self.consequences;
+        let all = match self.need.as_ref().map(|need| &need.spec) {
+            Some(Spec::Windows(_)) => return None,
+            // A number that cannot be read follows `on_fail`.
+            Some(Spec::Sequence { .. }) => [Some(on_fail), on_gap, on_regress],
+            _ => [Some(on_fail), None, None],
+        };
+        let wanted = [OnFail::Quarantine, OnFail::Drop].into_iter().find(|wanted| all.contains(&Some(*wanted)));
+        Some(wanted.unwrap_or(OnFail::Warn))
+    }
+
     /// Whether it measures windows, and so judges no event.
     pub fn is_windowed(&self) -> bool {
         matches!(self.need, Some(Need { spec: Spec::Windows(_), .. }))

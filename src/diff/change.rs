@@ -362,7 +362,7 @@ fn settings(old: &WrittenContract<'_>, new: &WrittenContract<'_>) -> Vec<Setting
     for part in ["owner", "description", "tags"] {
         tell(&format!("metadata.{part}"), both(&|c| c.part("metadata")[part].clone()), Bump::Patch, false);
     }
-    for key in ["privacy", "slo", "reference"] {
+    for key in ["privacy", "slo", "reference", "breaker"] {
         tell(key, both(&|c| c.part(key).clone()), Bump::Patch, false);
     }
     tell("examples", both(&|c| c.part("examples").clone()), Bump::None, false);

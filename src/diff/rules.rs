@@ -12,8 +12,8 @@ use crate::contract::SCHEMA_RULE;
 use crate::model::Mode;
 use crate::rule::OnFail;
 
-/// Keys that say when an entry of `fields` or `rules` is violated.
-const CONDITIONS: [&str; 5] = ["expression", "when", "path", "metric", "arguments"];
+/// Keys that say what follows from a violation, or are for people; the others say when there is one.
+const NO_CONDITIONS: [&str; 7] = ["id", "message", "messageExpression", "dimension", "severity", "mode", "on_fail"];
 
 /// Where a rule is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,6 +23,8 @@ pub enum Kind {
     Schema,
     Field,
     Rule,
+    /// A check that remembers.
+    Stream,
 }
 
 impl Kind {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Schema => "schema",
             Self::Field => "field",
             Self::Rule => "rule",
+            Self::Stream => "stream check",
         }
     }
 }
@@ -43,6 +46,8 @@ enum Action {
     Warn,
     /// Counted as shadow.
     Count,
+    /// Told of a window; no event is to blame.
+    Alert,
 }
 
 impl Action {
@@ -57,6 +62,7 @@ impl Action {
             Self::Drop => ("drop", "drops"),
             Self::Warn => ("warn", "warns"),
             Self::Count => ("count as shadow", "counts as shadow"),
+            Self::Alert => ("alert", "alerts"),
         }
     }
 }
@@ -139,7 +145,7 @@ pub(super) fn compare(
     changes
 }
 
-/// The schema, the fields and the rules of a contract, by id.
+/// The schema, the fields, the rules and the stream checks of a contract, by id.
 fn entries<'a>(contract: &'a WrittenContract<'_>) -> Vec<(&'a str, Entry<'a>)> {
     let compiled = contract.compiled;
     let is_live = compiled.is_live();
@@ -155,13 +161,23 @@ fn entries<'a>(contract: &'a WrittenContract<'_>) -> Vec<(&'a str, Entry<'a>)> {
         let action = action(compiled.mode, OnFail::Quarantine);
         (SCHEMA_RULE, Entry { kind: Kind::Schema, written: &Value::Null, action })
     });
-    let listed = [("fields", Kind::Field), ("rules", Kind::Rule)].into_iter().flat_map(|(key, kind)| {
-        let entries = contract.part(key).as_array().map_or(&[][..], Vec::as_slice);
-        entries.iter().filter_map(move |written| Some((written["id"].as_str()?, kind, written)))
-    });
+    let listed = [("fields", Kind::Field), ("rules", Kind::Rule), ("stream", Kind::Stream)].into_iter().flat_map(
+        |(key, kind)| {
+            let entries = contract.part(key).as_array().map_or(&[][..], Vec::as_slice);
+            entries.iter().filter_map(move |written| Some((written["id"].as_str()?, kind, written)))
+        },
+    );
     let listed = listed.map(|(id, kind, written)| {
         let check = compiled.checks().iter().find(|check| *check.id == *id);
-        let action = check.and_then(|check| action(check.mode, check.on_fail));
+        let stream = compiled.streams().iter().find(|check| *check.id == *id);
+        let action = match (check, stream) {
+            (Some(check), _) => action(check.mode, check.on_fail),
+            (None, Some(stream)) => match stream.on_fail() {
+                Some(on_fail) => action(stream.mode, on_fail),
+                None => (is_live && stream.mode != Mode::Off).then_some(Action::Alert),
+            },
+            (None, None) => None,
+        };
         (id, Entry { kind, written, action })
     });
     schema.into_iter().chain(listed).collect()
@@ -180,7 +196,7 @@ fn differing(was: &Value, is: &Value) -> Vec<String> {
 }
 
 fn condition(was: &Value, is: &Value, keys: &[String]) -> Condition {
-    let conditions: Vec<&str> = keys.iter().map(String::as_str).filter(|key| CONDITIONS.contains(key)).collect();
+    let conditions: Vec<&str> = keys.iter().map(String::as_str).filter(|key| !NO_CONDITIONS.contains(key)).collect();
     match conditions[..] {
         [] => Condition::Same,
         ["arguments"] => by_values(&was["arguments"], &is["arguments"]),

@@ -288,3 +288,31 @@ fn verdicts_that_change_are_counted_by_rule_with_examples() {
     "#]]
     .assert_eq(&format!("{} events, {} changed\n{told}", tally.events, tally.changed));
 }
+
+#[test]
+fn checks_that_remember_are_compared_as_rules_are() {
+    let with = |stream: &str| files(&format!("{CONTRACT}\nstream:\n{stream}"), SCHEMA, "c\nx\n");
+    let unique = "  - {id: unique, type: duplicateValues, key: [event.id], window: 24h}\n";
+    let volume = "  - {id: volume, type: rowCount, window: 5m, mustBeGreaterThan: 5}\n";
+    let told = |old: &RuleFiles, new: &RuleFiles| -> String {
+        let report = report(old, new, Allow::None);
+        let changes = report.contracts.iter().flat_map(|contract| &contract.rules);
+        changes.map(|c| format!("{} {} {:?} {}\n", c.kind.as_str(), c.id, c.asks, c.effects.join(", "))).collect()
+    };
+    let old = with(&format!("{unique}{volume}"));
+    let new = with(&format!("{}{}", unique.replace("24h", "1h"), volume.replace("5}", "9}")));
+    expect![[r#"
+        stream check unique Major may now quarantine, may no longer quarantine
+        stream check volume Minor may now alert, may no longer alert
+    "#]]
+    .assert_eq(&told(&old, &new));
+    expect![[r#"
+        stream check volume Minor may now alert
+        stream check unique Minor no longer quarantines
+    "#]]
+    .assert_eq(&told(&with(unique), &with(volume)));
+    expect![[r#"
+        stream check unique Patch only words
+    "#]]
+    .assert_eq(&told(&with(unique), &with(&unique.replace("}", ", message: twice}"))));
+}

@@ -65,6 +65,15 @@ fn each_panel_can_be_read_without_asking_anyone() {
     }
 }
 
+/// Checks that remember, and a breaker that opens under this traffic.
+const REMEMBERS: &str = "
+stream:
+  - {id: unique, type: duplicateValues, key: [event.id], window: 1h, on_fail: warn}
+  - {id: volume, type: rowCount, window: 1s, mustBeGreaterThan: 1000}
+  - {id: weights, type: distinctCount, key: [this.weight], window: 1s, mustBeLessThan: 1}
+breaker: {maxQuarantineRatio: 0.5, window: 2s, minEvents: 20, action: forward}
+";
+
 /// Good, bad, shadowed, malformed and unknown events until told to stop.
 fn traffic(address: SocketAddr, stop: &AtomicBool) {
     let mut kinesis = Kinesis::new(address);
@@ -105,7 +114,15 @@ fn every_query_of_every_panel_returns_data() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let rules = home.path().join("rules");
     copy_tree(&parcels_rules(), &rules);
-    let healthy = Gate::start(GateOptions { rules: rules.clone(), ..GateOptions::default() });
+    let candidate = home.path().join("candidate");
+    copy_tree(&parcels_rules(), &candidate);
+    let contract = rules.join("parcels/parcel.sent.yaml");
+    let written = std::fs::read_to_string(&contract).expect("the contract");
+    std::fs::write(&contract, format!("{written}{REMEMBERS}")).expect("a writable file");
+    let stricter = written.replace("this.weight > 0.0", "this.weight > 5.0");
+    std::fs::write(candidate.join("parcels/parcel.sent.yaml"), stricter).expect("a writable file");
+    let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\n", candidate.display());
+    let healthy = Gate::start(GateOptions { rules: rules.clone(), config: Some(config), ..GateOptions::default() });
     let ailing = gate_without_sinks();
     let Some(prometheus) = Prometheus::scraping(&[healthy.admin, ailing.admin]) else { return };
     let stop = Arc::new(AtomicBool::new(false));
@@ -113,6 +130,7 @@ fn every_query_of_every_panel_returns_data() {
         let stop = Arc::clone(&stop);
         thread::spawn(move || traffic(address, &stop))
     });
+    prometheus.wait_for("sum(rate(meshgate_breaker_events_total[10s])) > 0");
     // A domain that no longer compiles: its last good rules stay in force, and the dashboard says so.
     std::fs::write(rules.join("parcels/parcel.sent.yaml"), "kind: EventContract\n").expect("a writable file");
     let reload = Http::connect(healthy.admin).and_then(|mut admin| admin.send("POST", "/reload", &[], b""));

@@ -174,7 +174,7 @@ fn windows_alert_and_blame_no_event() {
     assert_eq!(empty["window"]["last"]["values"], json!({"nullValues": 100.0}));
     assert!(gate.log().iter().any(|line| line.contains("the last window fails") && line.contains("volume")));
     wait_until("the share to hold again", Duration::from_secs(30), || {
-        (0..5).for_each(|n| drop(put(&gate, &sold("x", n))));
+        (0..5).for_each(|n| assert!(put(&gate, &sold("x", n))));
         (failing("empty") == 0.0 && gate.metric("meshgate_stream_check_value", &[r#"rule="empty""#]) == 0.0)
             .then_some(())
     });

@@ -241,7 +241,7 @@ impl Ids {
             file.fault(&at, Code::ReservedId, message, Some("choose another id".to_owned()));
         } else if !self.seen.insert(id.to_owned()) {
             let message = format!("the contract has two rules with the id `{id}`");
-            let hint = Some("ids are unique among fields and rules together".to_owned());
+            let hint = Some("ids are unique among fields, rules and stream together".to_owned());
             file.fault(&at, Code::DuplicateId, message, hint);
         }
     }
