@@ -3,6 +3,7 @@
 //! Looking is as pure as any rule. What was seen is compared with what came before by `crate::memory`, and no value leaves here but
 //! as a number to be counted or a hash.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -189,55 +190,43 @@ impl Look {
 
 /// `None` when the source cannot tell.
 fn key(parts: &[Expression], source: &impl Source) -> Option<Result<Key, EvaluationError>> {
-    let mut whole: Option<Key> = None;
+    let written = RefCell::new(Vec::with_capacity(64));
     for part in parts {
-        let part = match source.scalar(part, hash)?.and_then(|hash| hash) {
-            Ok(part) => part,
-            Err(error) => return Some(Err(error)),
-        };
-        whole = Some(whole.map_or(part, |before| join(before, part)));
+        if let Err(error) = source.scalar(part, |part| write(part, &mut written.borrow_mut()))?.and_then(|part| part) {
+            return Some(Err(error));
+        }
     }
-    whole.map(Ok)
+    let mut key = [0; 16];
+    key.copy_from_slice(&Sha256::digest(written.into_inner())[..16]);
+    Some(Ok(Key::from_be_bytes(key)))
 }
 
-fn join(before: Key, part: Key) -> Key {
-    let mut digest = Sha256::new();
-    digest.update(before.to_be_bytes());
-    digest.update(part.to_be_bytes());
-    first(digest)
-}
-
-fn first(digest: Sha256) -> Key {
-    let mut first = [0; 16];
-    first.copy_from_slice(&digest.finalize()[..16]);
-    Key::from_be_bytes(first)
-}
-
-/// Values that CEL calls equal have one hash, whatever their type says of how they were written.
-fn hash(scalar: Scalar<'_>) -> Result<Key, EvaluationError> {
-    let mut digest = Sha256::new();
-    match scalar {
-        Scalar::Null => return Err(of_wrong_type(&scalar, "a key")),
-        Scalar::Bool(bool) => digest.update([b'b', bool.into()]),
+/// Writes a part of a key so that no two keys are written alike, and those that CEL calls equal are, whatever their type says of how
+/// they were written.
+fn write(part: Scalar<'_>, written: &mut Vec<u8>) -> Result<(), EvaluationError> {
+    match part {
+        Scalar::Null => return Err(of_wrong_type(&part, "a key")),
+        Scalar::Bool(bool) => written.extend([b'b', bool.into()]),
         Scalar::Int(int) => {
-            digest.update(b"i");
-            digest.update(int.to_be_bytes());
+            written.push(b'i');
+            written.extend(int.to_be_bytes());
         }
         Scalar::Double(double) => {
-            digest.update(b"d");
-            digest.update(double.to_bits().to_be_bytes());
+            written.push(b'd');
+            written.extend(double.to_bits().to_be_bytes());
         }
         Scalar::Text(text) => {
-            digest.update(b"s");
-            digest.update(text);
+            written.push(b's');
+            written.extend((text.len() as u64).to_be_bytes());
+            written.extend(text.as_bytes());
         }
         Scalar::Time { seconds, nanos } => {
-            digest.update(b"t");
-            digest.update(seconds.to_be_bytes());
-            digest.update(nanos.to_be_bytes());
+            written.push(b't');
+            written.extend(seconds.to_be_bytes());
+            written.extend(nanos.to_be_bytes());
         }
     }
-    Ok(first(digest))
+    Ok(())
 }
 
 fn integer(scalar: Scalar<'_>) -> Result<i64, EvaluationError> {

@@ -6,6 +6,8 @@ pub mod contract;
 pub mod decode;
 #[path = "../../../src/gate/mod.rs"]
 pub mod gate;
+#[path = "../../../src/memory/mod.rs"]
+pub mod memory;
 #[path = "../../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../../src/plan/mod.rs"]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use meshgate_core::contract::{self, ContractSet, RuleFiles};
+use meshgate_core::contract::{self, ContractSet, States, RuleFiles};
 use meshgate_core::decode::json;
 use meshgate_core::gate::judge::{self, Terms};
 use meshgate_core::model::{Record, Timestamp, Verdict};
@@ -57,6 +57,7 @@ fn main() {
     gate("judge order: cut short", &rules, &order[..order.len() - 2], 1);
     let samples = contracts("rules");
     gate("judge order by the sample contract: accept", &samples, &order, 0);
+    remembering("judge order by the sample contract: accept, and remember", &samples, &order);
 }
 
 fn repository() -> PathBuf {
@@ -131,5 +132,17 @@ fn gate(name: &str, set: &ContractSet, event: &str, violations: usize) {
         let judgement = judge::judge(set, &record, terms, NOW).judgement;
         assert_eq!(judgement.verdict == Verdict::Forward, violations == 0, "{name}");
         assert!(judgement.violations.len() >= violations, "{name}: {:?}", judgement.violations);
+    });
+}
+
+/// Judges an order by checks that remember as well, and forgets it again.
+fn remembering(name: &str, set: &ContractSet, event: &str) {
+    let record =
+        Record { partition_key: Some("O-000001".into()), ..Record::new(event.to_owned(), "orders-events".into(), NOW) };
+    let states = States::fresh(set, NOW);
+    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: Some(&states) };
+    count(name, || {
+        let judged = judge::judge(set, &record, terms, NOW);
+        assert!(judged.judgement.violations.is_empty(), "{name}: {:?}", judged.judgement.violations);
     });
 }
