@@ -146,6 +146,8 @@ codes! {
     NothingJudged = "nothing-judged",
     /// Something is declared and never used.
     Unused = "unused",
+    /// A rule that says the same of every event.
+    Unreachable = "unreachable",
     /// Which contracts a policy applies to, or that it fits one of them badly.
     Policy = "policy",
     /// Part of an ODCS contract that has no effect here: what would judge (a warning), or what is for people (a note).

@@ -17,7 +17,7 @@ use crate::model::{Mode, Severity, Stamp, ViolationKind};
 use crate::plan::Plan;
 use crate::rule::OnFail;
 use crate::rule::capture::Reads;
-use crate::rule::expr::{Shape, Yields};
+use crate::rule::expr::{Expression, Shape, Yields};
 use crate::rule::field::{FieldCheck, FieldSpec};
 use crate::rule::mask::{Mask, MaskSpec};
 use crate::rule::pointer::Pointer;
@@ -157,6 +157,30 @@ fn note_slow_rules(file: &RuleFile<'_>, checks: &[Check]) {
         }
         hint += "; docs/contracts.md says what is compiled";
         file.note(file.at(&at.child("expression"), Code::Slow, message).with_hint(hint).as_note());
+    }
+}
+
+/// Rules that say the same of every event.
+fn warn_of_certainty(file: &RuleFile<'_>, at: &Pointer, expression: &Expression, when: Option<&Expression>) {
+    let warn = |key: &str, message: &str, hint: &str| {
+        file.note(file.at(&at.child(key), Code::Unreachable, message).with_hint(hint.to_owned()).as_warning());
+    };
+    match (when.map(Expression::truth), expression.truth()) {
+        (Some(Some(false)), _) => {
+            warn(
+                "when",
+                "the rule never applies: this is false for every event",
+                "mend the condition, or take the rule out",
+            );
+        }
+        (_, Some(true)) => {
+            warn("expression", "the rule can never fail: this is true for every event", "mend it, or take it out")
+        }
+        (None | Some(Some(true)), Some(false)) => {
+            let hint = "if the event type is not to be sent any more, say so in the rule's message";
+            warn("expression", "no event can pass: this is false for every one", hint);
+        }
+        _ => {}
     }
 }
 
@@ -311,6 +335,7 @@ pub(super) fn rules(file: &RuleFile<'_>, shape: Option<Shape<'_>>, mode: Mode, i
             expression("messageExpression", Yields::Text),
         );
         let (Some(common), Some(expression)) = (file.part::<Common>(&at), expressions.0) else { continue };
+        warn_of_certainty(file, &at, &expression, expressions.1.as_ref());
         checks.push(Check {
             id: common.id,
             dimension: common.dimension,

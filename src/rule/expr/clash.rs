@@ -21,6 +21,14 @@ pub struct Shape<'s> {
     pub kinds: &'s PayloadKinds,
 }
 
+impl Shape<'_> {
+    /// Whether no payload has such a field in the object there.
+    pub(super) fn lacks(self, object: &IdedExpr, field: &str) -> bool {
+        let names = at(self, object).and_then(|at| at.place.filter(|_| at.above == 0)).and_then(Place::all_names);
+        names.is_some_and(|names| !names.iter().any(|name| name == field))
+    }
+}
+
 /// A set of CEL's types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Types(u8);
@@ -270,27 +278,8 @@ impl<'c> Checker<'c> {
         })
     }
 
-    /// The place a field selection leads to.
     fn at(&self, node: &IdedExpr) -> Option<At<'c>> {
-        let segments = self.shape.payload.segments();
-        match &node.expr {
-            Expr::Ident(name) if name == "this" => {
-                Some(At { place: self.shape.kinds.root(), above: 0, pointer: Pointer::root() })
-            }
-            Expr::Ident(name) if name == "event" => {
-                Some(At { place: self.shape.kinds.root(), above: segments.len(), pointer: Pointer::root() })
-            }
-            Expr::Select(select) if !select.test => {
-                let At { place, above, pointer } = self.at(&select.operand)?;
-                if above > 0 {
-                    let is_on_the_way = segments[segments.len() - above] == select.field;
-                    return is_on_the_way.then_some(At { place, above: above - 1, pointer });
-                }
-                let place = place.and_then(|place| place.property(&select.field));
-                Some(At { place, above: 0, pointer: pointer.child(select.field.as_str()) })
-            }
-            _ => None,
-        }
+        at(self.shape, node)
     }
 
     /// A place as it is written, and where its name stands.
@@ -303,6 +292,29 @@ impl<'c> Checker<'c> {
             Expr::Ident(name) => (name.clone(), self.parsed.offset(node.id)),
             _ => (String::new(), self.parsed.offset(node.id)),
         }
+    }
+}
+
+/// The place a field selection leads to.
+fn at<'c>(shape: Shape<'c>, node: &IdedExpr) -> Option<At<'c>> {
+    let segments = shape.payload.segments();
+    match &node.expr {
+        Expr::Ident(name) if name == "this" => {
+            Some(At { place: shape.kinds.root(), above: 0, pointer: Pointer::root() })
+        }
+        Expr::Ident(name) if name == "event" => {
+            Some(At { place: shape.kinds.root(), above: segments.len(), pointer: Pointer::root() })
+        }
+        Expr::Select(select) if !select.test => {
+            let At { place, above, pointer } = at(shape, &select.operand)?;
+            if above > 0 {
+                let is_on_the_way = segments[segments.len() - above] == select.field;
+                return is_on_the_way.then_some(At { place, above: above - 1, pointer });
+            }
+            let place = place.and_then(|place| place.property(&select.field));
+            Some(At { place, above: 0, pointer: pointer.child(select.field.as_str()) })
+        }
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@
 //! * [`parse`]: bounds on the source, so that no rule file overflows the parser's stack;
 //! * [`names`], [`prepare`]: every name is checked when the rule is loaded, patterns are compiled then, and operators are
 //!   rewritten to ours;
-//! * [`clash`]: what cannot be true of any payload of the schema is refused;
+//! * [`clash`], [`truth`]: what cannot be true of any payload of the schema is refused; what is always so is told;
 //! * [`json`], [`record`]: the event as lazy values, numbers as the schema calls them, never rounded;
 //! * [`numeric`], [`functions`]: exact comparison, arithmetic that lets an int meet a double, `sum()`;
 //! * [`scalar`]: single values, for keys and measures;
@@ -30,6 +30,7 @@ mod scalar;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod truth;
 
 use std::collections::BTreeSet;
 
@@ -87,6 +88,8 @@ pub struct Expression {
     /// As it was parsed.
     written: Box<IdedExpr>,
     yields: Yields,
+    /// What it is for every event, where that is plain.
+    truth: Option<bool>,
     slots: Option<Box<Slots>>,
 }
 
@@ -115,7 +118,8 @@ impl Expression {
         }
         let prepared = prepare::prepare(&parsed, Vocabulary::Rule)?;
         shape.map_or(Ok(()), |shape| clash::check(&parsed, yields, shape))?;
-        Ok(Self::of(prepared, parsed.root, yields))
+        let truth = truth::truth(&parsed.root, shape);
+        Ok(Self { truth, ..Self::of(prepared, parsed.root, yields) })
     }
 
     fn of(prepared: prepare::Prepared, written: IdedExpr, yields: Yields) -> Self {
@@ -126,6 +130,7 @@ impl Expression {
             words: prepared.words,
             written: Box::new(written),
             yields,
+            truth: None,
             slots: None,
         }
     }
@@ -135,6 +140,11 @@ impl Expression {
     pub fn read_slots(&mut self, reads: &mut Reads, ground: Ground<'_>) {
         let patterns = self.patterns.as_ref().map_or(&[][..], |patterns| &*patterns.0);
         self.slots = Slots::compile(&self.written, self.yields, patterns, reads, ground).map(Box::new);
+    }
+
+    /// What the condition is for every event, where that is plain to see.
+    pub fn truth(&self) -> Option<bool> {
+        self.truth
     }
 
     /// Whether there is a compiled form: [`Expression::read_slots`] has made one.
