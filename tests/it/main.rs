@@ -19,4 +19,5 @@ mod infer;
 mod pipe;
 mod readme;
 mod rules;
+mod rules_git;
 mod usage;
