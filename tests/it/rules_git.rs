@@ -6,87 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use tempfile::TempDir;
 
-use crate::harness::{
-    Gate, GateOptions, Http, Put, bad_parcel, binary, copy_tree, parcels_rules, run, temporary, wait_until,
-};
+use crate::harness::{Gate, GateOptions, GitRemote, Http, Put, bad_parcel, binary, run, temporary, wait_until};
 
-const CONTRACT: &str = "rules/parcels/parcel.sent.yaml";
 const SOON: Duration = Duration::from_secs(20);
-
-/// A remote, and a clone that pushes to it.
-struct Remote {
-    home: TempDir,
-}
-
-impl Remote {
-    /// With the tests' rules under `rules/`, on branch `main`.
-    fn new() -> Self {
-        let remote = Self { home: temporary() };
-        let bare = remote.bare();
-        remote.git(remote.home.path(), &["init", "-q", "--bare", "-b", "main", bare.to_str().expect("UTF-8")]);
-        let work = remote.work();
-        remote.git(remote.home.path(), &["init", "-q", "-b", "main", work.to_str().expect("UTF-8")]);
-        remote.git(&work, &["remote", "add", "origin", bare.to_str().expect("UTF-8")]);
-        copy_tree(&parcels_rules(), &work.join("rules"));
-        remote.push("main");
-        remote
-    }
-
-    fn bare(&self) -> PathBuf {
-        self.home.path().join("remote.git")
-    }
-
-    fn work(&self) -> PathBuf {
-        self.home.path().join("work")
-    }
-
-    fn git(&self, dir: &Path, arguments: &[&str]) -> String {
-        let mut command = Command::new("git");
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.home.path());
-        for who in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{who}_NAME"), "t").env(format!("GIT_{who}_EMAIL"), "t@example.com");
-        }
-        let output = run(command.arg("-C").arg(dir).args(arguments));
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// Commits whatever there is and pushes it. Gives the commit's first 12 digits.
-    fn push(&self, branch: &str) -> String {
-        let work = self.work();
-        self.git(&work, &["add", "-A"]);
-        self.git(&work, &["commit", "-q", "--allow-empty", "-m", "change"]);
-        self.git(&work, &["push", "-q", "--force", "origin", &format!("HEAD:refs/heads/{branch}")]);
-        self.git(&work, &["rev-parse", "--short=12", "HEAD"])
-    }
-
-    /// Pushes the contract with another rule of weights.
-    fn push_rule(&self, branch: &str, rule: &str) -> String {
-        let written = std::fs::read_to_string(parcels_rules().join("parcels/parcel.sent.yaml")).expect("the contract");
-        std::fs::write(self.work().join(CONTRACT), written.replace("this.weight > 0.0", rule)).expect("writable");
-        self.push(branch)
-    }
-
-    fn take_away(&self) {
-        std::fs::rename(self.bare(), self.home.path().join("away.git")).expect("a remote that is there");
-    }
-
-    fn bring_back(&self) {
-        std::fs::rename(self.home.path().join("away.git"), self.bare()).expect("a remote that was taken away");
-    }
-
-    /// Settings of a gate that takes its rules from it.
-    fn settings(&self, more: &str) -> String {
-        format!("rules: {{git: {}, ref: main, path: rules, interval_seconds: 1{more}}}\n", self.bare().display())
-    }
-
-    fn gate(&self, more: &str, data: Option<PathBuf>) -> Gate {
-        let config = Some(self.settings(more));
-        Gate::start(GateOptions { rules: PathBuf::new(), config, data, ..GateOptions::default() })
-    }
-}
 
 fn revision(gate: &Gate, domain: &str) -> String {
     gate.admin("/ready").json()["domains"][domain]["revision"].as_str().unwrap_or_default().to_owned()
@@ -119,7 +42,7 @@ fn log_lines(gate: &Gate, part: &str) -> usize {
 
 #[test]
 fn what_is_pushed_is_in_force_within_seconds_domain_by_domain() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let gate = remote.gate("", None);
     assert!(forwards(&gate, 20));
     let good = remote.push_rule("main", "this.weight > 0.0 && this.weight < 10.0");
@@ -170,7 +93,7 @@ fn what_is_pushed_is_in_force_within_seconds_domain_by_domain() {
 
 #[test]
 fn a_remote_that_is_gone_is_told_once_and_the_gate_serves_and_starts_without_it() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let home = temporary();
     let data = home.path().join("meshgate.db");
     let mut gate = remote.gate("", Some(data.clone()));
@@ -183,6 +106,7 @@ fn a_remote_that_is_gone_is_told_once_and_the_gate_serves_and_starts_without_it(
     assert!(forwards(&gate, 20));
     assert_eq!((gate.admin("/ready").status, revision(&gate, "parcels")), (200, first.clone()));
     assert_eq!(log_lines(&gate, "the rules cannot be had"), 1);
+    assert_eq!(log_lines(&gate, "cache of the rules is damaged"), 0, "the cache is well");
     assert!(gate.metric("meshgate_rules_fetches_total", &[r#"outcome="failed""#]) >= 2.0);
     assert_eq!(reload(&gate), 409);
     gate.signal("TERM");
@@ -204,7 +128,7 @@ fn a_remote_that_is_gone_is_told_once_and_the_gate_serves_and_starts_without_it(
 
 #[test]
 fn a_fault_that_was_pushed_does_not_keep_a_gate_from_coming_back() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let home = temporary();
     let data = home.path().join("meshgate.db");
     let mut gate = remote.gate("", Some(data.clone()));
@@ -240,7 +164,7 @@ fn refused(home: &Path, settings: &str, path: Option<&str>) -> String {
 
 #[test]
 fn without_rules_nothing_starts_and_no_password_is_told() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let home = temporary();
     let said = refused(home.path(), &remote.settings(""), Some("/nonexistent"));
     assert!(said.contains("git cannot be run") && said.contains("docs/operators.md"), "{said}");
@@ -263,7 +187,7 @@ fn without_rules_nothing_starts_and_no_password_is_told() {
 
 #[test]
 fn a_candidate_at_another_ref_is_judged_beside_and_follows_its_pushes() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let next = remote.push_rule("next", "this.weight < 10.0");
     remote.git(&remote.work(), &["tag", "v1", "HEAD~1"]);
     remote.git(&remote.work(), &["push", "-q", "origin", "v1"]);
@@ -297,7 +221,7 @@ fn a_candidate_at_another_ref_is_judged_beside_and_follows_its_pushes() {
 
 #[test]
 fn a_directory_is_compared_with_a_revision_of_its_own() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let next = remote.push_rule("next", "this.weight < 10.0");
     remote.git(&remote.work(), &["checkout", "-q", "-b", "stricter"]);
     remote.git(&remote.work(), &["checkout", "-q", "main"]);
@@ -319,7 +243,7 @@ fn a_directory_is_compared_with_a_revision_of_its_own() {
 
 #[test]
 fn with_no_interval_it_is_fetched_when_somebody_asks() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let settings = remote.settings(", candidate: {ref: next}").replace("interval_seconds: 1", "interval_seconds: 0");
     remote.push("next");
     let gate = Gate::start(GateOptions { rules: PathBuf::new(), config: Some(settings), ..GateOptions::default() });
@@ -347,7 +271,7 @@ fn with_no_interval_it_is_fetched_when_somebody_asks() {
 /// A gate that dies in the middle of a fetch leaves locks and half of a pack; the next one must not mind.
 #[test]
 fn kill_9_in_the_middle_of_fetches_is_recovered_from() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let home = temporary();
     let data = home.path().join("meshgate.db");
     let settings = remote.settings("");
@@ -365,7 +289,9 @@ fn kill_9_in_the_middle_of_fetches_is_recovered_from() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut admin = Http::connect(gate.admin).expect("the admin port");
-                while !stop.load(Relaxed) && admin.send("POST", "/reload", &[], b"").is_ok() {}
+                while !stop.load(Relaxed) {
+                    let _ = admin.send("POST", "/reload", &[], b"");
+                }
             });
             std::thread::sleep(Duration::from_millis(40 + 23 * round));
             gate.signal("KILL");
@@ -391,7 +317,7 @@ fn kill_9_in_the_middle_of_fetches_is_recovered_from() {
 
 #[test]
 fn a_hundred_pushes_under_load_lose_nothing() {
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let gate = remote.gate("", None);
     let stop = AtomicBool::new(false);
     let (good, bad) = std::thread::scope(|scope| {
@@ -443,7 +369,7 @@ fn a_hundred_pushes_under_load_lose_nothing() {
 #[test]
 fn a_fetch_that_hangs_holds_up_no_probe_and_no_record() {
     use std::os::unix::fs::PermissionsExt as _;
-    let remote = Remote::new();
+    let remote = GitRemote::new();
     let home = temporary();
     let (bin, slow) = (home.path().join("bin"), home.path().join("slow"));
     std::fs::create_dir(&bin).expect("a directory");
