@@ -24,9 +24,10 @@ use self::run::{Answer, At, CallError, Git, LISTING_BYTES_MAX};
 use super::history::{self, HistoryError};
 use crate::contract::RuleFiles;
 
-/// Objects in files of their own, and packs, from which the cache is tidied.
+/// Objects in files of their own, their size, and packs, over which the cache is tidied.
 const LOOSE_MAX: u64 = 400;
-const PACKS_MAX: u64 = 16;
+const LOOSE_KIB_MAX: u64 = 16 * 1024;
+const PACKS_MAX: u64 = 4;
 
 /// Why rules cannot be had from a remote. What was fetched before is still there.
 #[derive(Debug, thiserror::Error)]
@@ -353,7 +354,8 @@ impl Repository {
             let value = counts.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
             value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
         };
-        if count("count") <= LOOSE_MAX && count("packs") <= PACKS_MAX && count("garbage") == 0 {
+        let bounds = [("count", LOOSE_MAX), ("size", LOOSE_KIB_MAX), ("packs", PACKS_MAX), ("garbage", 0)];
+        if bounds.iter().all(|(key, most)| count(key) <= *most) {
             return;
         }
         let refs = history::asked(&git, &["for-each-ref", "--format=%(refname)", "refs/meshgate/"]);

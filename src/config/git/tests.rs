@@ -105,6 +105,23 @@ fn what_is_pushed_is_fetched_and_other_directories_are_no_change() {
 }
 
 #[test]
+fn what_cannot_be_read_as_files_is_told_when_it_is_looked_at() {
+    let place = Place::new();
+    place.push("a.yaml", RULES);
+    let rules = place.rules("main", "");
+    rules.fetch().unwrap();
+    std::os::unix::fs::symlink("a.yaml", place.path("work/b.yaml")).unwrap();
+    place.push("c.yaml", RULES);
+    rules.fetch().unwrap();
+    let told = rules.look().unwrap_err().to_string();
+    assert!(told.contains("b.yaml") && told.contains("symbolic link"), "{told}");
+    // A file is no directory of rules.
+    let file = GitRules { path: "a.yaml".to_owned(), ..rules };
+    file.fetch().unwrap();
+    assert!(matches!(file.look(), Err(GitError::Unreadable { .. })));
+}
+
+#[test]
 fn branches_tags_and_commits_are_refs() {
     let place = Place::new();
     let first = place.push("a.yaml", RULES);
