@@ -56,6 +56,11 @@ pub struct Metrics {
     pub rules_stale: IntGaugeVec,
     /// `meshgate_reloads_total{outcome}`: `applied`, `partial` (some domain kept its last good set) or `failed`.
     pub reloads: IntCounterVec,
+    /// `meshgate_rules_fetches_total{set,outcome}`: fetches of a git remote, of the `rules` or the `candidate`: `changed`, `unchanged`
+    /// or `failed`.
+    pub rules_fetches: IntCounterVec,
+    /// `meshgate_rules_fetched_timestamp_seconds{set}`: when the last fetch that did not fail ended. Not there without a remote.
+    pub rules_fetched: GaugeVec,
     /// `meshgate_slo_target_ratio{domain,contract}`: the share of events that may fail, from the contract's `slo`.
     pub slo_target: GaugeVec,
     /// `meshgate_candidate_info{revision}`: 1 for the candidate rules that are judged beside those in force.
@@ -155,6 +160,19 @@ impl Metrics {
                 &["domain"],
             ),
             reloads: counters(&r, "meshgate_reloads_total", "Rule reloads: applied, partial or failed.", &["outcome"]),
+            rules_fetches: counters(
+                &r,
+                "meshgate_rules_fetches_total",
+                "Fetches of the rules' git remote: changed, unchanged or failed.",
+                &["set", "outcome"],
+            ),
+            rules_fetched: {
+                let opts = Opts::new(
+                    "meshgate_rules_fetched_timestamp_seconds",
+                    "When the last fetch of the rules' git remote ended that did not fail.",
+                );
+                registered(&r, GaugeVec::new(opts, &["set"]).expect("static options"))
+            },
             slo_target: {
                 let opts = Opts::new("meshgate_slo_target_ratio", "Share of events that may fail, from the contract.");
                 registered(&r, GaugeVec::new(opts, &["domain", "contract"]).expect("static options"))

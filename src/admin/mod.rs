@@ -7,7 +7,7 @@
 //! * `GET /checks` -- what checks that remember have to say: windows, keys, memory.
 //! * `GET /breakers` -- which contracts' breakers are open; `POST /breakers/DOMAIN/CONTRACT/close` closes one.
 //! * `GET /candidate` -- how the candidate rules' verdicts differ.
-//! * `POST /reload` -- reads the rule files again; 200 applied, 409 where some file has a fault.
+//! * `POST /reload` -- fetches and reads the rule files again; 200 applied, 409 where some file has a fault.
 
 mod checks;
 
@@ -26,9 +26,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::config::RuleSource;
+use crate::config::git::GitRules;
 use crate::contract::{Contract, Domain};
 use crate::metrics::Metrics;
 use crate::pipeline::now;
+use crate::pipeline::origin::Origin;
 use crate::pipeline::rules::Rules;
 use crate::pipeline::serve::Phase;
 
@@ -124,10 +127,39 @@ fn ready(admin: &Admin) -> Response<Full<Bytes>> {
     let set = admin.rules.current();
     let domains: serde_json::Map<String, Value> =
         set.domains().map(|d| (d.name.to_string(), json!({"revision": &*d.revision}))).collect();
-    respond(
-        status,
-        &json!({"phase": phase, "backend": admin.backend, "domains": domains, "staleDomains": admin.rules.stale()}),
-    )
+    let mut body = json!({
+        "phase": phase,
+        "backend": admin.backend,
+        "domains": domains,
+        "staleDomains": admin.rules.stale(),
+        "rulesSource": describe_origin(admin.rules.origin()),
+    });
+    if let Some(candidate) = admin.rules.candidate_origin() {
+        body["candidateSource"] = describe_origin(candidate);
+    }
+    respond(status, &body)
+}
+
+/// Where rules come from, and what is wrong with getting them.
+fn describe_origin(origin: &Origin) -> Value {
+    let seen = origin.seen();
+    match origin.source() {
+        RuleSource::Directory(dir) => {
+            json!({"kind": "directory", "path": dir.display().to_string(), "error": seen.error()})
+        }
+        RuleSource::Revision { dir, revision } => {
+            json!({"kind": "revision", "path": dir.display().to_string(), "ref": revision, "error": seen.error()})
+        }
+        RuleSource::Git(GitRules { repository, reference, path }) => json!({
+            "kind": "git",
+            "url": repository.remote().to_string(),
+            "ref": reference,
+            "path": path,
+            "commit": seen.commit,
+            "fetched": seen.fetched.map(|at| at.to_string()),
+            "error": seen.error(),
+        }),
+    }
 }
 
 fn metrics(admin: &Admin) -> Response<Full<Bytes>> {

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use super::rules::{Color, FINDINGS, GOOD, exit, prefix};
 use super::{output, trouble};
+use crate::config::git::run::CallError;
+use crate::config::history::HistoryError;
 use crate::config::{history, rules};
 use crate::contract::{self, Compiled, RuleFiles, diagnostic};
 use crate::diff::sample::Tally;
@@ -133,11 +135,23 @@ fn old_side(args: &DiffArgs, dir: &Path) -> Result<Side, String> {
         let files = rules::read(old).map_err(|error| error.to_string())?;
         return Ok(Side::compile(files, rules::revision(old)));
     }
-    let past = history::read(dir, &args.old).map_err(|error| error.to_string())?;
+    let past = history::read(dir, &args.old).map_err(|error| told(&error))?;
     if past.files.is_empty() {
         eprintln!("note: {} holds no rule files at {}, so that all looks new", dir.display(), args.old);
     }
     Ok(Side::compile(past.files, past.commit))
+}
+
+/// Without git there is another way.
+fn told(error: &HistoryError) -> String {
+    let other_way = match error {
+        HistoryError::Call(CallError::NoGit(_)) => {
+            "; install it, or name two directories: meshgate diff OLD_DIR NEW_DIR"
+        }
+        HistoryError::NoRepository { .. } => "; name two directories instead: meshgate diff OLD_DIR NEW_DIR",
+        _ => "",
+    };
+    format!("{error}{other_way}")
 }
 
 impl Side {

@@ -11,6 +11,7 @@ use clap::Args;
 use super::rules::{Color, FINDINGS, GOOD, Loaded, RulesArgs, exit};
 use super::trouble;
 use crate::catalogue::{self, CHANGES_MAX, Change, GitHistory, History};
+use crate::config::git::run::CallError;
 use crate::config::history::{self, Commit, HistoryError, Log};
 use crate::contract::{diagnostic, yaml};
 
@@ -66,7 +67,7 @@ fn past(dir: &Path, loaded: &Loaded) -> History {
     let read = history::log(dir).and_then(|log| git_history(dir, loaded, &log));
     match read {
         Ok(history) => History::Git(history),
-        Err(HistoryError::NoRepository { .. } | HistoryError::NoGit(_)) => {
+        Err(HistoryError::NoRepository { .. } | HistoryError::Call(CallError::NoGit(_))) => {
             History::None("Not known: this page was made where git does not know the rule files.".to_owned())
         }
         Err(error) => {

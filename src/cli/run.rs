@@ -149,7 +149,8 @@ pub(super) fn load_rules(config: &Config, memory: Memory, metrics: &Arc<Metrics>
         memory,
         ..RuleOptions::new(config.rules.clone(), Arc::clone(metrics))
     };
-    let (rules, loaded) = Rules::load(options).map_err(trouble)?;
+    let (rules, loaded) =
+        Rules::load(options).map_err(|error| trouble(format_args!("{error}; nothing was started")))?;
     print_faults(&loaded.diagnostics, &loaded.files, &format!("{}/", config.rules));
     if loaded.is_good {
         return Ok(Arc::new(rules));

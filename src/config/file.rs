@@ -1,12 +1,15 @@
 //! Settings as written in `meshgate.yaml`. Unknown keys, wrong types and values out of range are faults with their place.
 
+mod rules;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Backend, Config, OnQuarantine, Route, Routes, RuleSource};
+use self::rules::{Sources, WrittenRules};
+use super::{Backend, Config, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
@@ -17,9 +20,6 @@ use crate::source::listener::Limits;
 
 /// The published schema of the file; it is what [`read`] holds the file against.
 const SCHEMA: &str = include_str!("meshgate.schema.json");
-
-/// The directory of rule files where none is named.
-const RULES: &str = "rules";
 
 /// Every key of the file. Names carry their unit.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,14 +39,6 @@ pub struct Written {
     limits: WrittenLimits,
     retry: WrittenRetry,
     drain_seconds: u64,
-}
-
-/// A directory, or more than that.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum WrittenRules {
-    Directory(PathBuf),
-    More { path: Option<PathBuf>, candidate: Option<PathBuf> },
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -115,7 +107,7 @@ struct WrittenRetry {
 impl Default for Written {
     fn default() -> Self {
         Self {
-            rules: WrittenRules::Directory(RULES.into()),
+            rules: WrittenRules::default(),
             rules_watch_seconds: 5,
             data: "data/meshgate.db".into(),
             state: WrittenState::default(),
@@ -205,6 +197,10 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
     }
     let written = Written::deserialize(&document.value)
         .map_err(|error| vec![Diagnostic::new(Place::of_file(name), Code::InvalidValue, error.to_string())])?;
+    let rules = written.rules.faults().into_iter().map(|(keys, message, hint)| {
+        let pointer = keys.iter().fold(Pointer::root().child("rules"), |pointer, key| pointer.child(*key));
+        Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint.to_owned())
+    });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
@@ -212,6 +208,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
             Diagnostic::new(place(document.span(&pointer)), Code::DuplicateId, message)
                 .with_hint("write one route a source".to_owned())
         })
+        .chain(rules)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }
@@ -222,6 +219,11 @@ fn repeated_sources(written: &Written) -> impl Iterator<Item = usize> {
 }
 
 impl Written {
+    /// A directory of rule files instead of where they are written to come from.
+    pub fn set_rules(&mut self, dir: PathBuf) {
+        self.rules.set_directory(dir);
+    }
+
     /// Another file for the store than the one written.
     pub fn set_data(&mut self, data: PathBuf) {
         self.data = data;
@@ -230,17 +232,16 @@ impl Written {
     /// Settings as run. Total: [`read`] refused what has no meaning.
     pub fn into_config(self) -> Config {
         let seconds = Duration::from_secs;
-        let (rules, candidate) = match self.rules {
-            WrittenRules::Directory(path) => (path, None),
-            WrittenRules::More { path, candidate } => (path.unwrap_or_else(|| RULES.into()), candidate),
-        };
+        let Sources { rules, rules_watch, candidate, candidate_watch } =
+            self.rules.into_sources(&self.data, self.rules_watch_seconds);
         Config {
-            rules: RuleSource::Directory(rules),
-            candidate: candidate.map(RuleSource::Directory),
+            rules,
+            candidate,
             // Beside the store, which is where there is a disk.
             state: self.state.path.unwrap_or_else(|| self.data.with_extension("state")),
             snapshot_every: Some(self.state.snapshot_seconds).filter(|seconds| *seconds > 0).map(seconds),
-            rules_watch: Some(self.rules_watch_seconds).filter(|seconds| *seconds > 0).map(seconds),
+            rules_watch,
+            candidate_watch,
             data: self.data,
             listen: self.listen,
             admin: self.admin,

@@ -1,26 +1,16 @@
-//! Rule files as git has them at another revision, and the commits that touched them.
+//! Rule files as git has them at another revision, read from its objects, so that nothing of a work tree is looked at or touched; and
+//! the commits that touched them.
 
 mod log;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
+use super::git::run::{Answer, At, CallError, Git, LISTING_BYTES_MAX, line};
 use super::rules::{DEPTH_MAX, FILE_BYTES_MAX, FILES_MAX, TOTAL_BYTES_MAX, is_rule_file};
 use crate::contract::RuleFiles;
 
 pub use log::{Commit, Log, log, versions};
-
-/// How long one call of git may take.
-const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// The longest listing of a directory's files, in bytes.
-const LISTING_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Rule files at a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +24,9 @@ pub struct Past {
 /// Why the rule files of a revision cannot be read. Nothing of them was used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    #[error("git cannot be run ({0}); install it, or name two directories: meshgate diff OLD_DIR NEW_DIR")]
-    NoGit(io::Error),
-    #[error("git did not answer within {} seconds, and was ended", TIME_MAX.as_secs())]
-    TooSlow,
-    #[error(
-        "{} is in no git repository that git takes ({told}); name two directories instead: meshgate diff OLD_DIR NEW_DIR",
-        .dir.display()
-    )]
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("{} is in no git repository that git takes ({told})", .dir.display())]
     NoRepository { dir: PathBuf, told: String },
     #[error(
         "git knows no revision {0:?} here, nor is it a directory; a shallow clone lacks most of them (git fetch --unshallow)"
@@ -51,10 +36,18 @@ pub enum HistoryError {
     Failed(String),
     #[error("git's answer cannot be read: {0}")]
     Unreadable(String),
-    #[error("{path} is {what} at that revision; rule files are compared as ordinary files")]
+    #[error("{path} is {what} at that revision; rule files are read as ordinary files")]
     NoFile { path: String, what: &'static str },
     #[error("the rule files of that revision are too many or too large: {0}")]
     TooLarge(String),
+}
+
+/// A directory at a revision.
+struct Located {
+    /// All digits.
+    commit: String,
+    /// The tree of the directory itself, so that paths are those inside it wherever git is called; `None` where it was not there.
+    tree: Option<String>,
 }
 
 /// Reads the rule files of `dir` as they were at `revision`, by the rules of [`read`](super::rules::read): the same names,
@@ -65,34 +58,59 @@ pub enum HistoryError {
 /// When git is not there, takes longer than a minute, knows no such revision, or the files pass a bound; when one of them is
 /// a symbolic link, which git keeps as a text.
 pub fn read(dir: &Path, revision: &str) -> Result<Past, HistoryError> {
-    let prefix = git(dir, &["rev-parse", "--show-prefix"], None, LISTING_BYTES_MAX)?;
-    let prefix = match prefix {
-        Answer::Good(text) => line(&text)?,
-        Answer::Bad(told) => return Err(HistoryError::NoRepository { dir: dir.to_owned(), told }),
+    let git = Git::new(At::Within(dir));
+    let Located { commit, tree } = locate(&git, dir, revision)?;
+    let short = asked(&git, &["rev-parse", "--short=12", &commit])?.map_err(HistoryError::Failed)?;
+    let files = match tree {
+        Some(tree) => contents(&git, listed(&git, &tree)?)?,
+        None => RuleFiles::new(),
     };
+    Ok(Past { commit: short, files })
+}
+
+/// The id of what `dir` was at `revision`, which names its content. `None` where it was not there.
+///
+/// # Errors
+/// As [`read`].
+pub fn look(dir: &Path, revision: &str) -> Result<Option<String>, HistoryError> {
+    let git = Git::new(At::Within(dir));
+    let tree = locate(&git, dir, revision)?.tree;
+    if let Some(tree) = &tree {
+        listed(&git, tree)?;
+    }
+    Ok(tree)
+}
+
+fn locate(git: &Git<'_>, dir: &Path, revision: &str) -> Result<Located, HistoryError> {
+    let no_repository = |told| HistoryError::NoRepository { dir: dir.to_owned(), told };
+    let prefix = asked(git, &["rev-parse", "--show-prefix"])?.map_err(no_repository)?;
     let wanted = format!("{revision}^{{commit}}");
-    let commit = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
-    let commit = match git(dir, &commit, None, LISTING_BYTES_MAX)? {
-        Answer::Good(text) => line(&text)?,
-        Answer::Bad(_) => return Err(HistoryError::NoRevision(revision.to_owned())),
-    };
-    let short = match git(dir, &["rev-parse", "--short=12", &commit], None, LISTING_BYTES_MAX)? {
-        Answer::Good(text) => line(&text)?,
-        Answer::Bad(told) => return Err(HistoryError::Failed(told)),
-    };
-    // The tree of the directory itself, so that paths are those inside it wherever git is called.
-    let tree = format!("{commit}:{}", prefix.trim_end_matches('/'));
-    let tree =
-        match git(dir, &["rev-parse", "--verify", "--quiet", "--end-of-options", &tree], None, LISTING_BYTES_MAX)? {
-            Answer::Good(text) => line(&text)?,
-            Answer::Bad(_) => return Ok(Past { commit: short, files: RuleFiles::new() }),
-        };
-    let listing = match git(dir, &["ls-tree", "-r", "-z", "-l", "--full-tree", &tree], None, LISTING_BYTES_MAX)? {
-        Answer::Good(listing) => listing,
-        Answer::Bad(told) => return Err(HistoryError::Failed(told)),
-    };
-    let blobs = blobs(&listing)?;
-    Ok(Past { commit: short, files: contents(dir, blobs)? })
+    let commit = asked(git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted])?;
+    let commit = commit.map_err(|_| HistoryError::NoRevision(revision.to_owned()))?;
+    let tree = tree(git, &commit, prefix.trim_end_matches('/'))?;
+    Ok(Located { commit, tree })
+}
+
+/// The id of the tree at `path` of a commit; `None` where nothing is there.
+pub(super) fn tree(git: &Git<'_>, commit: &str, path: &str) -> Result<Option<String>, HistoryError> {
+    let tree = format!("{commit}:{path}");
+    Ok(asked(git, &["rev-parse", "--verify", "--quiet", "--end-of-options", &tree])?.ok())
+}
+
+/// One line from git, or in what words it refused.
+pub(super) fn asked(git: &Git<'_>, arguments: &[&str]) -> Result<Result<String, String>, CallError> {
+    Ok(match git.call(arguments, None, LISTING_BYTES_MAX)? {
+        Answer::Good(text) => Ok(line(&text)?),
+        Answer::Bad(told) => Err(told),
+    })
+}
+
+/// The rule files of a tree by name, with the object each is. By the rules of [`read`](super::rules::read).
+pub(super) fn listed(git: &Git<'_>, tree: &str) -> Result<BTreeMap<String, String>, HistoryError> {
+    match git.call(&["ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree], None, LISTING_BYTES_MAX)? {
+        Answer::Good(listing) => blobs(&listing),
+        Answer::Bad(told) => Err(HistoryError::Failed(told)),
+    }
 }
 
 /// The rule files of a listing, by name, with the object each is.
@@ -147,14 +165,14 @@ fn blobs(listing: &[u8]) -> Result<BTreeMap<String, String>, HistoryError> {
 }
 
 /// What is in them, by one call of git.
-fn contents(dir: &Path, blobs: BTreeMap<String, String>) -> Result<RuleFiles, HistoryError> {
+pub(super) fn contents(git: &Git<'_>, blobs: BTreeMap<String, String>) -> Result<RuleFiles, HistoryError> {
     if blobs.is_empty() {
         return Ok(RuleFiles::new());
     }
     let asked: String = blobs.values().map(|object| format!("{object}\n")).collect();
     // Each answer has a line of its own before its bytes, and a line end after.
     let most = TOTAL_BYTES_MAX + 128 * FILES_MAX as u64;
-    let answer = match git(dir, &["cat-file", "--batch"], Some(asked.into_bytes()), most)? {
+    let answer = match git.call(&["cat-file", "--batch"], Some(asked.into_bytes()), most)? {
         Answer::Good(answer) => answer,
         Answer::Bad(told) => return Err(HistoryError::Failed(told)),
     };
@@ -173,87 +191,6 @@ fn contents(dir: &Path, blobs: BTreeMap<String, String>) -> Result<RuleFiles, Hi
         rest = rest.get(end + 2 + size..).unwrap_or_default();
     }
     Ok(files)
-}
-
-/// What git said.
-enum Answer {
-    Good(Vec<u8>),
-    /// It refused, in these words.
-    Bad(String),
-}
-
-fn git(dir: &Path, arguments: &[&str], input: Option<Vec<u8>>, bytes_max: u64) -> Result<Answer, HistoryError> {
-    call(OsStr::new("git"), TIME_MAX, dir, arguments, input, bytes_max)
-}
-
-/// Runs a program with nothing to ask of a person, and ends it when it takes too long.
-fn call(
-    program: &OsStr,
-    time_max: Duration,
-    dir: &Path,
-    arguments: &[&str],
-    input: Option<Vec<u8>>,
-    bytes_max: u64,
-) -> Result<Answer, HistoryError> {
-    let mut child = Command::new(program)
-        .arg("-C")
-        .arg(dir)
-        .args(arguments)
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .env("LC_ALL", "C")
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(HistoryError::NoGit)?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // Beside the reading, as git answers while it is asked. When it stops listening, its answer says why.
-        thread::spawn(move || drop(stdin.write_all(&input)));
-    }
-    let (out, err) = (reading(child.stdout.take(), bytes_max), reading(child.stderr.take(), 64 * 1024));
-    let Ok(out) = out.recv_timeout(time_max) else {
-        end(&mut child);
-        return Err(HistoryError::TooSlow);
-    };
-    let told = err.recv_timeout(time_max).ok().and_then(Result::ok).unwrap_or_default();
-    if matches!(&out, Ok(out) if out.len() as u64 > bytes_max) {
-        end(&mut child);
-        return Err(HistoryError::TooLarge(format!("git's answer is longer than {bytes_max} bytes")));
-    }
-    let status = child.wait().map_err(|error| HistoryError::Failed(error.to_string()))?;
-    let out = out.map_err(|error| HistoryError::Unreadable(error.to_string()))?;
-    if status.success() {
-        return Ok(Answer::Good(out));
-    }
-    let told = String::from_utf8_lossy(&told);
-    Ok(Answer::Bad(told.lines().next().unwrap_or("it said nothing").trim_start_matches("fatal: ").to_owned()))
-}
-
-/// It may be gone already.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// Reads to the end, one byte beyond the most at most.
-fn reading(pipe: Option<impl Read + Send + 'static>, bytes_max: u64) -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    let (done, read) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let result = match pipe {
-            Some(pipe) => pipe.take(bytes_max + 1).read_to_end(&mut bytes).map(|_| bytes),
-            None => Ok(bytes),
-        };
-        drop(done.send(result));
-    });
-    read
-}
-
-fn line(text: &[u8]) -> Result<String, HistoryError> {
-    let text = std::str::from_utf8(text).map_err(|_| HistoryError::Unreadable("it is not UTF-8".to_owned()))?;
-    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 #[cfg(test)]
@@ -285,19 +222,5 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let told = read(dir.path(), "main").unwrap_err().to_string();
         assert!(told.contains("no git repository"), "{told}");
-        let none = call(OsStr::new("no-such-git"), TIME_MAX, dir.path(), &[], None, 10);
-        assert!(matches!(none, Err(HistoryError::NoGit(_))));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_program_that_hangs_is_ended() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = TempDir::new().unwrap();
-        let program = dir.path().join("git");
-        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let hung = call(program.as_os_str(), Duration::from_millis(300), dir.path(), &[], None, 10);
-        assert!(matches!(hung, Err(HistoryError::TooSlow)));
     }
 }

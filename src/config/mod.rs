@@ -1,9 +1,11 @@
 //! Settings as run: complete, checked, and of the types that the shell works with. Nothing downstream checks them again.
 //!
 //! They come from flags, then environment variables, then `meshgate.yaml`, then defaults ([`load`]). [`mod@file`] holds the
-//! settings as written. [`rules`] reads the directory of rule files, [`history`] as it was.
+//! settings as written. [`source`] is where rule files come from: [`rules`] reads a directory, [`history`] one as it was, [`git`] a
+//! remote.
 
 mod file;
+pub mod git;
 pub mod history;
 mod routes;
 pub mod rules;
@@ -28,8 +30,9 @@ pub struct Config {
     pub rules: RuleSource,
     /// Rules that are judged beside them, and decide nothing.
     pub candidate: Option<RuleSource>,
-    /// How often the rule files are looked at for changes; `None`: never.
+    /// How often the rule files are looked at for changes, or fetched; `None`: never.
     pub rules_watch: Option<Duration>,
+    pub candidate_watch: Option<Duration>,
     /// The embedded store's file (`backend: local`).
     pub data: PathBuf,
     /// Where what checks remember is saved.
@@ -101,7 +104,8 @@ pub fn parse(text: Option<&[u8]>, path: &Path, overrides: &Overrides) -> Result<
     let name = path.display().to_string();
     let written = match text {
         Some(text) => file::read(&name, text).map_err(|faults| {
-            let files = RuleFiles::from([(name.clone(), text.to_vec())]);
+            let shown = git::remote::blanked(&String::from_utf8_lossy(text));
+            let files = RuleFiles::from([(name.clone(), shown.into_bytes())]);
             ConfigError::Faulty { path: path.to_owned(), faults, files }
         })?,
         None => file::Written::default(),
@@ -110,10 +114,10 @@ pub fn parse(text: Option<&[u8]>, path: &Path, overrides: &Overrides) -> Result<
     if let Some(data) = &overrides.data {
         written.set_data(data.clone());
     }
-    let mut config = written.into_config();
     if let Some(rules) = &overrides.rules {
-        config.rules = RuleSource::Directory(rules.clone());
+        written.set_rules(rules.clone());
     }
+    let mut config = written.into_config();
     config.listen = overrides.listen.unwrap_or(config.listen);
     config.admin = overrides.admin.unwrap_or(config.admin);
     Ok(config)

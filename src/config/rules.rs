@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
+use super::git::GitError;
+use super::history::HistoryError;
 use crate::contract::RuleFiles;
 
 /// The largest file, in bytes.
@@ -47,6 +49,10 @@ pub enum ReadError {
     TooDeep(PathBuf),
     #[error("the name of {} is not UTF-8", .0.display())]
     Name(PathBuf),
+    #[error(transparent)]
+    Revision(#[from] HistoryError),
+    #[error(transparent)]
+    Git(#[from] GitError),
 }
 
 /// Reads every `.yaml`, `.yml`, `.json` and `.csv` file below `dir`.
@@ -64,10 +70,12 @@ pub fn read(dir: &Path) -> Result<RuleFiles, ReadError> {
     }
     let mut reader = Reader { root: dir, files: BTreeMap::new(), bytes: 0 };
     reader.directory(dir, "", 0)?;
-    if !reader.files.keys().any(|name| name.ends_with(".yaml") || name.ends_with(".yml")) {
-        return Err(ReadError::Empty(dir.to_owned()));
-    }
-    Ok(reader.files)
+    if has_rules(&reader.files) { Ok(reader.files) } else { Err(ReadError::Empty(dir.to_owned())) }
+}
+
+/// Schemas and lists alone are no rules.
+pub(super) fn has_rules(files: &RuleFiles) -> bool {
+    files.keys().any(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
 }
 
 /// Whether a file of this name belongs to the rules.

@@ -6,7 +6,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::config::source::{Read, RuleSource};
+use crate::config::rules::ReadError;
+use crate::config::source::Read;
 use crate::contract::{self, Compiled, ContractSet, States};
 use crate::diff::sample::reasons;
 use crate::gate::judge::{self, Terms};
@@ -31,9 +32,9 @@ pub struct Opinion {
 }
 
 impl Candidate {
-    /// Reads and compiles it. What `before` remembers goes on.
-    pub fn load(source: &RuleSource, before: Option<&Self>, now: Timestamp) -> Self {
-        let Read { files, revision, .. } = match source.read() {
+    /// Compiles what was read. What `before` remembers goes on.
+    pub fn load(read: Result<Read, ReadError>, before: Option<&Self>, now: Timestamp) -> Self {
+        let Read { files, revision, .. } = match read {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(%error, "the candidate rules cannot be read; nothing is compared");

@@ -9,6 +9,7 @@ pub mod coalesce;
 pub mod deliver;
 mod gate;
 pub mod keeper;
+pub mod origin;
 pub mod pipe;
 pub mod rules;
 pub mod serve;

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::candidate::Candidate;
+use super::origin::Origin;
 use crate::config::rules::ReadError;
 use crate::config::source::{Read, RuleSource};
 use crate::contract::diagnostic::Diagnostic;
@@ -24,8 +25,6 @@ pub struct Loaded {
     /// No file has an error, policies among them, which belong to no domain.
     pub is_good: bool,
     pub revision: String,
-    /// A name for what was read.
-    content: String,
 }
 
 /// What is in force.
@@ -65,59 +64,67 @@ impl RuleOptions {
 
 /// Holds the set in force. Batches take it once and finish with it, whatever is loaded meanwhile.
 pub struct Rules {
-    source: RuleSource,
-    candidate: Option<RuleSource>,
+    origin: Origin,
+    candidate: Option<Origin>,
     metrics: Arc<Metrics>,
     clock: fn() -> Timestamp,
     current: RwLock<Arc<InForce>>,
     memory: Mutex<Memory>,
     /// What the last reload left to be said on `/ready`. Held for a moment only: probes ask for it.
     stale: Mutex<Vec<String>>,
-    /// The name of what was read last, whether it compiled or not.
-    content: Mutex<String>,
-    /// One reload at a time, for as long as reading and compiling takes.
+    /// One reload at a time, for as long as fetching, reading and compiling takes.
     reloading: Mutex<()>,
 }
 
 impl Rules {
-    /// Loads the rules at start-up.
+    /// Loads the rules at start-up. Where the newest ones have faults and the source has kept good ones, it begins with those, and
+    /// domains without a fault move on: a fault that is pushed must not keep a gate from coming back.
     ///
     /// # Errors
     /// The source cannot be read. Faults in the files are in [`Loaded`]; it is for the caller to refuse to start.
     pub fn load(options: RuleOptions) -> Result<(Self, Loaded), ReadError> {
-        let (set, loaded) = compile(&options.source)?;
+        let RuleOptions { source, candidate, memory, metrics, clock } = options;
+        let origin = |source, set| Origin::new(source, set, Arc::clone(&metrics), clock);
         let rules = Self {
-            source: options.source,
-            candidate: options.candidate,
-            metrics: options.metrics,
-            clock: options.clock,
+            origin: origin(source, "rules"),
+            candidate: candidate.map(|source| origin(source, "candidate")),
+            metrics: Arc::clone(&metrics),
+            clock,
             current: RwLock::default(),
-            memory: Mutex::new(options.memory),
+            memory: Mutex::new(memory),
             stale: Mutex::default(),
-            content: Mutex::new(loaded.content.clone()),
             reloading: Mutex::default(),
         };
-        rules.put_in_force(set, None);
-        rules.publish(None, &loaded);
-        rules.reload_candidate();
+        let newest = compile(rules.origin.read_first()?);
+        let good = if newest.1.is_good { None } else { rules.origin.source().read_good().map(compile) };
+        let (loaded, newest) = match good.filter(|(_, loaded)| loaded.is_good) {
+            Some((set, loaded)) => (rules.begin(set, loaded), Some(newest)),
+            None => (rules.begin(newest.0, newest.1), None),
+        };
+        if let Some((set, newest)) = newest {
+            rules.replace(set, newest);
+        }
+        rules.load_candidate(Origin::read_first);
         Ok((rules, loaded))
+    }
+
+    fn begin(&self, set: ContractSet, loaded: Loaded) -> Loaded {
+        self.put_in_force(set, None);
+        self.publish(None, &loaded);
+        self.keep(&loaded);
+        loaded
     }
 
     pub fn current(&self) -> Arc<InForce> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn source(&self) -> &RuleSource {
-        &self.source
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
-    pub fn candidate_source(&self) -> Option<&RuleSource> {
+    pub fn candidate_origin(&self) -> Option<&Origin> {
         self.candidate.as_ref()
-    }
-
-    /// What [`RuleSource::look`] said of the files that were read last.
-    pub fn content(&self) -> String {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Domains whose newest files do not compile, so that an older version judges.
@@ -134,12 +141,23 @@ impl Rules {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the files again and puts them in force, domain by domain: one that does not compile keeps its last good
-    /// version. A source that cannot be read changes nothing. Blocks on files; call it off the async threads.
+    /// Fetches and reads the files again, the candidate's too, and puts them in force, domain by domain: one that does not compile
+    /// keeps its last good version. A source that cannot be read changes nothing. Blocks on files, and for a minute or two on a
+    /// remote; call it off the async threads.
     pub fn reload(&self) -> Result<Loaded, ReadError> {
+        let loaded = self.load_newest(|origin| origin.fetch().and_then(|()| origin.read()));
+        self.load_candidate(Origin::read_first);
+        loaded
+    }
+
+    /// [`reload`](Self::reload) of what has just been looked at, without the candidate.
+    pub fn reload_seen(&self) -> Result<Loaded, ReadError> {
+        self.load_newest(Origin::read)
+    }
+
+    fn load_newest(&self, read: impl FnOnce(&Origin) -> Result<Read, ReadError>) -> Result<Loaded, ReadError> {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.current();
-        let (set, loaded) = match compile(&self.source) {
+        let (set, loaded) = match read(&self.origin).map(compile) {
             Ok(compiled) => compiled,
             Err(error) => {
                 self.metrics.reloads.with_label_values(&["failed"]).inc();
@@ -147,10 +165,16 @@ impl Rules {
                 return Err(error);
             }
         };
+        Ok(self.replace(set, loaded))
+    }
+
+    /// Puts it in force instead of what is, but for the domains that failed.
+    fn replace(&self, set: ContractSet, loaded: Loaded) -> Loaded {
+        let before = self.current();
         self.put_in_force(set.keeping(&loaded.failed, &before), before.candidate.clone());
         self.lock_stale().clone_from(&loaded.failed);
-        self.content.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&loaded.content);
         self.publish(Some(&before), &loaded);
+        self.keep(&loaded);
         let outcome = if loaded.is_good { "applied" } else { "partial" };
         self.metrics.reloads.with_label_values(&[outcome]).inc();
         if loaded.is_good {
@@ -164,15 +188,33 @@ impl Rules {
                 "rules reloaded in part: domains that do not compile keep their last good version"
             );
         }
-        Ok(loaded)
+        loaded
     }
 
-    /// Reads the candidate's files again. Whatever is wrong with them touches nothing that is in force.
-    pub fn reload_candidate(&self) {
-        let Some(source) = &self.candidate else { return };
+    /// Lets the source keep what is without a fault.
+    fn keep(&self, loaded: &Loaded) {
+        if loaded.is_good && !self.origin.source().keep(&loaded.revision) {
+            tracing::warn!(
+                revision = loaded.revision,
+                "good rules could not be noted as such; a start with faulty ones would not find them"
+            );
+        }
+    }
+
+    /// Reads again what has just been looked at of the candidate. Whatever is wrong with it touches nothing that is in force.
+    pub fn reload_candidate_seen(&self) {
+        self.load_candidate(Origin::read);
+    }
+
+    fn load_candidate(&self, read: impl FnOnce(&Origin) -> Result<Read, ReadError>) {
+        let Some(origin) = &self.candidate else { return };
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current().candidate.clone();
-        let candidate = Arc::new(Candidate::load(source, before.as_deref(), (self.clock)()));
+        let read = read(origin);
+        if read.is_err() {
+            origin.forget();
+        }
+        let candidate = Arc::new(Candidate::load(read, before.as_deref(), (self.clock)()));
         self.metrics.set_candidate(before.as_ref().map(|before| before.revision()), candidate.revision());
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let InForce { set, states, breakers, .. } = &**current;
@@ -214,11 +256,9 @@ impl Rules {
     }
 }
 
-fn compile(source: &RuleSource) -> Result<(ContractSet, Loaded), ReadError> {
-    let Read { files, revision, content } = source.read()?;
+fn compile(Read { files, revision, .. }: Read) -> (ContractSet, Loaded) {
     let compiled = contract::compile(&files, &revision);
     let is_good = compiled.is_good();
     let Compiled { set, diagnostics, failed } = compiled;
-    let loaded = Loaded { is_good, diagnostics, files, failed, revision, content };
-    Ok((set, loaded))
+    (set, Loaded { is_good, diagnostics, files, failed, revision })
 }

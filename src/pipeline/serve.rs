@@ -9,6 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::keeper::Keeper;
 use super::rules::Rules;
+use super::watch::{CandidateWatch, Watch, watch as keep_watch};
 use super::{Gate, GateOptions};
 use crate::config::{Backend, Config};
 use crate::metrics::Metrics;
@@ -187,7 +188,10 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
     if let Some(every) = config.rules_watch {
-        reloads.spawn(super::watch::watch(rules, every));
+        reloads.spawn(keep_watch(Watch::new(Arc::clone(&rules)), every));
+    }
+    if let Some(every) = config.candidate_watch.filter(|_| config.candidate.is_some()) {
+        reloads.spawn(keep_watch(CandidateWatch::new(rules), every));
     }
     let phase = watch::Sender::new(Phase::Ready);
     Ok(Serving { listen, backend: sinks.backend, phase, stop, task, reloads, keeper })

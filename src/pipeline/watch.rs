@@ -2,11 +2,13 @@
 //!
 //! The directory is read at intervals and compared by content, rather than watched for events: an editor that renames, a ConfigMap
 //! whose symbolic links are swapped, `git checkout` and a network file system all look alike then, and a few dozen small files
-//! cost next to nothing. A change counts when two looks in a row see the same, so that files are not read half written.
+//! cost next to nothing. A change counts when two looks in a row see the same, so that files are not read half written. A remote is
+//! fetched at intervals; a commit is whole, and counts at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::origin::Origin;
 use super::rules::{Loaded, Rules};
 use crate::config::rules::ReadError;
 
@@ -15,66 +17,77 @@ pub struct Watch {
     rules: Arc<Rules>,
     /// What the last look saw, where it was not what is in force.
     changed: Option<String>,
-    unreadable: bool,
-    /// What the candidate's files were when they were loaded, and at the last look.
-    candidate: [Option<String>; 2],
+}
+
+/// Looks at the candidate's files, and reloads them.
+pub struct CandidateWatch {
+    rules: Arc<Rules>,
+    /// What the last look saw.
+    last: Option<String>,
+}
+
+/// Something to look at again and again.
+pub trait Look: Send + 'static {
+    /// Blocks on files, and on a remote for a minute or two.
+    fn look(&mut self);
 }
 
 impl Watch {
     pub fn new(rules: Arc<Rules>) -> Self {
-        let candidate = rules.candidate_source().and_then(|source| source.look().ok());
-        Self { rules, changed: None, unreadable: false, candidate: [candidate.clone(), candidate] }
-    }
-
-    /// One look at the candidate's files, which are loaded when they have changed and settled, or can be read no more. Blocks on
-    /// files.
-    pub fn look_at_candidate(&mut self) {
-        let Some(source) = self.rules.candidate_source() else { return };
-        let seen = source.look().ok();
-        let [loaded, last] = &mut self.candidate;
-        if seen != *loaded && seen == *last {
-            loaded.clone_from(&seen);
-            self.rules.reload_candidate();
-        }
-        self.candidate[1] = seen;
+        Self { rules, changed: None }
     }
 
     /// One look. `None` when there is nothing to reload: the files are those that were loaded last, faulty ones among them, or
     /// are still changing, or cannot be read. Blocks on files; call it off the async threads.
     pub fn look(&mut self) -> Option<Result<Loaded, ReadError>> {
-        let seen = match self.rules.source().look() {
-            Ok(seen) => seen,
-            Err(error) => {
-                if !self.unreadable {
-                    tracing::warn!(%error, "the rules cannot be read; the last good ones stay in force");
-                }
-                (self.unreadable, self.changed) = (true, None);
-                return None;
-            }
-        };
-        self.unreadable = false;
-        if seen == self.rules.content() {
-            self.changed = None;
+        let before = self.changed.take();
+        let origin = self.rules.origin();
+        // What is wrong is told and shown where it is found.
+        let seen = origin.look().ok()?;
+        if Some(&seen) == origin.content().as_ref() {
             return None;
         }
-        if self.changed.as_deref() != Some(&*seen) {
+        if !origin.source().is_whole() && before.as_ref() != Some(&seen) {
             self.changed = Some(seen);
             return None;
         }
-        self.changed = None;
-        Some(self.rules.reload())
+        Some(self.rules.reload_seen())
+    }
+}
+
+impl Look for Watch {
+    fn look(&mut self) {
+        // What became of a reload is logged and counted where it happens.
+        Watch::look(self);
+    }
+}
+
+impl CandidateWatch {
+    pub fn new(rules: Arc<Rules>) -> Self {
+        let last = rules.candidate_origin().and_then(Origin::content);
+        Self { rules, last }
+    }
+}
+
+impl Look for CandidateWatch {
+    /// They are loaded when they have changed and settled, or a directory can be read no more. What was fetched stays.
+    fn look(&mut self) {
+        let Some(origin) = self.rules.candidate_origin() else { return };
+        let (seen, is_whole) = (origin.look().ok(), origin.source().is_whole());
+        let has_settled = if is_whole { seen.is_some() } else { seen == self.last };
+        if has_settled && seen != origin.content() {
+            self.rules.reload_candidate_seen();
+        }
+        self.last = seen;
     }
 }
 
 /// Looks again and again, for as long as the future lives.
-pub async fn watch(rules: Arc<Rules>, every: Duration) {
-    let mut watch = Watch::new(rules);
+pub async fn watch(mut watch: impl Look, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        // What became of a reload is logged and counted where it happens.
         let look = move || {
             watch.look();
-            watch.look_at_candidate();
             watch
         };
         match tokio::task::spawn_blocking(look).await {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{
-    Gate, GateOptions, Http, Kinesis, Prometheus, Put, bad_parcel, copy_tree, free_port, good_parcel, parcels_rules,
-    repository, wait_until,
+    Gate, GateOptions, GitRemote, Http, Kinesis, Prometheus, Put, bad_parcel, copy_tree, free_port, good_parcel,
+    parcels_rules, repository, wait_until,
 };
 
 fn dashboards() -> Vec<(PathBuf, Value)> {
@@ -124,7 +124,9 @@ fn every_query_of_every_panel_returns_data() {
     let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\n", candidate.display());
     let healthy = Gate::start(GateOptions { rules: rules.clone(), config: Some(config), ..GateOptions::default() });
     let ailing = gate_without_sinks();
-    let Some(prometheus) = Prometheus::scraping(&[healthy.admin, ailing.admin]) else { return };
+    let remote = GitRemote::new();
+    let fetching = remote.gate("", None);
+    let Some(prometheus) = Prometheus::scraping(&[healthy.admin, ailing.admin, fetching.admin]) else { return };
     let stop = Arc::new(AtomicBool::new(false));
     let producers = [healthy.listen, ailing.listen].map(|address| {
         let stop = Arc::clone(&stop);

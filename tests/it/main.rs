@@ -21,5 +21,6 @@ mod odcs;
 mod pipe;
 mod readme;
 mod rules;
+mod rules_git;
 mod streams;
 mod usage;

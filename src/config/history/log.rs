@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Answer, HistoryError, LISTING_BYTES_MAX, TOTAL_BYTES_MAX, git, is_rule_file, line};
+use super::{Answer, At, Git, HistoryError, LISTING_BYTES_MAX, TOTAL_BYTES_MAX, asked as one_line, is_rule_file};
 
 /// The most commits that are looked at, the newest first.
 pub const COMMITS_MAX: usize = 20_000;
@@ -41,14 +41,10 @@ pub struct Log {
 ///
 /// When git is not there, takes longer than a minute, or `dir` is in no repository.
 pub fn log(dir: &Path) -> Result<Log, HistoryError> {
-    let prefix = match git(dir, &["rev-parse", "--show-prefix"], None, LISTING_BYTES_MAX)? {
-        Answer::Good(text) => line(&text)?,
-        Answer::Bad(told) => return Err(HistoryError::NoRepository { dir: dir.to_owned(), told }),
-    };
-    let is_shallow = match git(dir, &["rev-parse", "--is-shallow-repository"], None, LISTING_BYTES_MAX)? {
-        Answer::Good(text) => line(&text)? == "true",
-        Answer::Bad(_) => false,
-    };
+    let git = Git::new(At::Within(dir));
+    let no_repository = |told| HistoryError::NoRepository { dir: dir.to_owned(), told };
+    let prefix = one_line(&git, &["rev-parse", "--show-prefix"])?.map_err(no_repository)?;
+    let is_shallow = one_line(&git, &["rev-parse", "--is-shallow-repository"])?.is_ok_and(|answer| answer == "true");
     // Nobody's settings may change what is told: neither signatures, nor how names or renames are shown.
     let most = format!("--max-count={COMMITS_MAX}");
     let asked = [
@@ -70,13 +66,13 @@ pub fn log(dir: &Path) -> Result<Log, HistoryError> {
         "--",
         ".",
     ];
-    let commits = match git(dir, &asked, None, LISTING_BYTES_MAX)? {
+    let commits = match git.call(&asked, None, LISTING_BYTES_MAX)? {
         Answer::Good(text) => commits(&text, &prefix),
         // A repository without any commit.
         Answer::Bad(_) => Vec::new(),
     };
     let asked = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--", "."];
-    let uncommitted = match git(dir, &asked, None, LISTING_BYTES_MAX)? {
+    let uncommitted = match git.call(&asked, None, LISTING_BYTES_MAX)? {
         Answer::Good(text) => {
             let text = String::from_utf8_lossy(&text);
             text.split('\0').filter_map(|entry| rule_file(entry.get(3..)?, &prefix)).collect()
@@ -123,12 +119,11 @@ fn rule_file(path: &str, prefix: &str) -> Option<String> {
 ///
 /// When git fails, takes longer than a minute, or the files together pass the bound on a set of rule files.
 pub fn versions(dir: &Path, wanted: &[(&str, &str)]) -> Result<Vec<Option<Vec<u8>>>, HistoryError> {
-    let prefix = match git(dir, &["rev-parse", "--show-prefix"], None, LISTING_BYTES_MAX)? {
-        Answer::Good(text) => line(&text)?,
-        Answer::Bad(told) => return Err(HistoryError::NoRepository { dir: dir.to_owned(), told }),
-    };
+    let git = Git::new(At::Within(dir));
+    let no_repository = |told| HistoryError::NoRepository { dir: dir.to_owned(), told };
+    let prefix = one_line(&git, &["rev-parse", "--show-prefix"])?.map_err(no_repository)?;
     let asked: String = wanted.iter().map(|(revision, path)| format!("{revision}:{prefix}{path}\n")).collect();
-    let answer = match git(dir, &["cat-file", "--batch"], Some(asked.into_bytes()), TOTAL_BYTES_MAX)? {
+    let answer = match git.call(&["cat-file", "--batch"], Some(asked.into_bytes()), TOTAL_BYTES_MAX)? {
         Answer::Good(answer) => answer,
         Answer::Bad(told) => return Err(HistoryError::Failed(told)),
     };

@@ -25,6 +25,7 @@ pub fn parcels_rules() -> PathBuf {
 
 /// How a gate is to be started. By default: the tests' rules, the local backend, a store of its own.
 pub struct GateOptions {
+    /// Empty: those that `config` names.
     pub rules: PathBuf,
     /// The text of `meshgate.yaml`.
     pub config: Option<String>,
@@ -58,7 +59,10 @@ impl Gate {
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", home.path());
         command.current_dir(home.path()).args(["run", "--admin", "127.0.0.1:0"]);
         command.arg("--listen").arg(format!("127.0.0.1:{}", options.port));
-        command.arg("--rules").arg(&options.rules).arg("--data").arg(&data);
+        command.arg("--data").arg(&data);
+        if !options.rules.as_os_str().is_empty() {
+            command.arg("--rules").arg(&options.rules);
+        }
         if let Some(text) = &options.config {
             let file = home.path().join("meshgate.yaml");
             std::fs::write(&file, text).expect("the config file can be written");

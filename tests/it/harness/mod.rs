@@ -5,6 +5,7 @@ mod gate;
 mod http;
 mod kinesis;
 mod process;
+mod remote;
 mod tools;
 
 pub use emulator::{Emulator, Prometheus};
@@ -12,6 +13,7 @@ pub use gate::{Gate, GateOptions, binary, parcels_rules};
 pub use http::{Http, get};
 pub use kinesis::{AwsError, Kinesis, Put};
 pub use process::{copy_tree, free_port, run, temporary, wait_until};
+pub use remote::GitRemote;
 pub use tools::{Tool, repository, tool};
 
 /// One good event of the `parcels` rules; `id` makes its bytes unique.
