@@ -72,7 +72,10 @@ fn what_is_pushed_is_in_force_within_seconds_domain_by_domain() {
     // What does not touch the rules is no reload.
     let mended = remote.push_rule("main", "this.weight > 0.0");
     in_force(&gate, &mended);
-    let reloads = gate.metric("meshgate_reloads_total", &[]);
+    // It is counted a moment after it is in force.
+    let reloads = wait_until("three reloads", SOON, || {
+        Some(gate.metric("meshgate_reloads_total", &[])).filter(|reloads| *reloads == 3.0)
+    });
     std::fs::write(remote.work().join("README.md"), "elsewhere").expect("writable");
     let elsewhere = remote.push("main");
     wait_until("the fetch", SOON, || {
