@@ -99,13 +99,22 @@ fn a_file_that_changes_is_put_in_force_without_asking() {
     assert_eq!(gate.metric("meshgate_reloads_total", &[]), 1.0);
 }
 
+/// What is remembered stays through reloads: each partition key comes once, and then again and again.
+const REMEMBERS: &str = "
+stream:
+  - {id: once, type: duplicateValues, key: [record.partitionKey], window: 24h, on_fail: warn}
+  - {id: keys, type: distinctCount, key: [record.partitionKey], window: 1s, mustBeLessThan: 100}
+breaker: {maxQuarantineRatio: 0.5, action: hold}
+";
+
 /// Batches finish with the rules they began with, and what is replaced goes when its last batch does.
 #[test]
 fn a_thousand_reloads_under_load_lose_nothing_and_grow_no_memory() {
     let home = temporary();
     let rules = copied_rules(home.path());
     let file = rules.join(CONTRACT);
-    let written = std::fs::read_to_string(&file).expect("the contract");
+    let written = std::fs::read_to_string(&file).expect("the contract") + REMEMBERS;
+    std::fs::write(&file, &written).expect("a writable contract");
     let config = Some("rules_watch_seconds: 0\n".to_owned());
     let gate = Gate::start(GateOptions { rules, config, ..GateOptions::default() });
     let (stop, acknowledged) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -137,6 +146,8 @@ fn a_thousand_reloads_under_load_lose_nothing_and_grow_no_memory() {
     assert_eq!(gate.metric("meshgate_reloads_total", &[]), 1_000.0);
     let acknowledged = acknowledged.into_inner();
     assert!(acknowledged > 1_000, "{acknowledged}");
+    let duplicates = gate.metric("meshgate_violations_total", &[r#"rule="once""#]);
+    assert_eq!(duplicates, (acknowledged - 20) as f64, "no reload forgot a key");
     assert_eq!(gate.kinesis().read_all("parcels").len(), acknowledged, "what was acknowledged is on the stream, once");
     assert!(grown < 24 * 1024, "{grown} KiB more after 750 reloads, from {after_warm_up}");
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use meshgate_core::contract::{self, ContractSet, States, RuleFiles};
+use meshgate_core::contract::{self, ContractSet, RuleFiles, States};
 use meshgate_core::decode::json;
 use meshgate_core::gate::judge::{self, Terms};
 use meshgate_core::model::{Record, Timestamp, Verdict};
