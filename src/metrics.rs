@@ -38,6 +38,8 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// `meshgate_request_seconds{source,operation}`: from the last byte of the request to the answer.
     pub request_seconds: HistogramVec,
+    /// `meshgate_shard_lag_milliseconds{shard}`: how far the last batch read from a shard is behind its tip.
+    pub shard_lag: IntGaugeVec,
     /// `meshgate_connections`: open on the data port.
     pub connections: IntGauge,
     /// `meshgate_connections_refused_total`: closed at once because the cap was reached.
@@ -131,6 +133,12 @@ impl Metrics {
                 "meshgate_request_seconds",
                 "Time from a whole request to its answer.",
                 &["source", "operation"],
+            ),
+            shard_lag: gauges(
+                &r,
+                "meshgate_shard_lag_milliseconds",
+                "How far the last batch read from the shard is behind its tip.",
+                &["shard"],
             ),
             connections: gauge(&r, "meshgate_connections", "Connections open on the data port."),
             connections_refused: counter(

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod export;
 pub mod infer;
 pub mod judge;
+pub mod kcl;
 pub mod output;
 mod rules;
 pub mod run;
@@ -61,6 +62,7 @@ enum Command {
     Docs(docs::DocsArgs),
     Test(test::TestArgs),
     Judge(judge::JudgeArgs),
+    Kcl(kcl::KclArgs),
     Infer(infer::InferArgs),
     Export(export::ExportArgs),
     Tail(tail::TailArgs),
@@ -77,6 +79,7 @@ impl Cli {
             Command::Docs(args) => docs::run(&args),
             Command::Test(args) => test::run(&args),
             Command::Judge(args) => judge::run(args),
+            Command::Kcl(args) => kcl::run(args),
             Command::Infer(args) => infer::run(args),
             Command::Export(args) => export::run(&args),
             Command::Tail(args) => tail::run(args),

@@ -164,7 +164,7 @@ fn print_faults(faults: &[Diagnostic], files: &RuleFiles, prefix: &str) {
 
 /// A filter with a slip is refused: nobody would miss the lines it hides. A word alone is a level here, and no target,
 /// whose lines would be the only ones.
-fn log_filter(text: &str) -> Result<String, String> {
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
     use tracing_subscriber::filter::{EnvFilter, LevelFilter};
     let is_slip = |part: &str| !part.contains(['=', '[']) && part.trim().parse::<LevelFilter>().is_err();
     if EnvFilter::try_new(text).is_err() || text.split(',').any(is_slip) {

@@ -164,13 +164,18 @@ fn by_contract(
 
 /// Which delivery a record's position stands for. The lines of a pipe come once.
 fn delivery(position: &Position) -> Delivery {
+    // FNV-1a. Two requests that meet would be a duplicate missed.
+    let hash = |text: &str| {
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        hash.max(1)
+    };
+    let index = |index: u64| u32::try_from(index).unwrap_or(u32::MAX);
     match position {
-        Position::InRequest { request, index } => {
-            // FNV-1a. Two requests that meet would be a duplicate missed.
-            let hash = request.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
-            Delivery { request: hash.max(1), index: u32::try_from(*index).unwrap_or(u32::MAX) }
+        Position::InRequest { request, index: at } => Delivery { request: hash(request), index: index(*at as u64) },
+        Position::InShard { shard, sequence, sub_sequence } => {
+            Delivery { request: hash(&format!("{shard}/{sequence}")), index: index(*sub_sequence) }
         }
         Position::Unknown | Position::Line(_) => Delivery::UNKNOWN,
     }

@@ -60,6 +60,13 @@ pub enum Position {
     },
     /// `line N` of a pipe, counted from 1.
     Line(u64),
+    /// `{shard}/{sequence}/{sub_sequence}`: where it stands on the stream it was read from, and in its KPL container, from 0.
+    InShard {
+        shard: Arc<str>,
+        /// Decimal; within a shard, a later record has a higher one.
+        sequence: String,
+        sub_sequence: u64,
+    },
 }
 
 impl fmt::Display for Position {
@@ -68,6 +75,7 @@ impl fmt::Display for Position {
             Self::Unknown => Ok(()),
             Self::InRequest { request, index } => write!(f, "{request}/{index}"),
             Self::Line(number) => write!(f, "line {number}"),
+            Self::InShard { shard, sequence, sub_sequence } => write!(f, "{shard}/{sequence}/{sub_sequence}"),
         }
     }
 }

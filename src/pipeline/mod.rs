@@ -8,6 +8,7 @@ pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
 mod gate;
+pub mod kcl;
 pub mod keeper;
 pub mod origin;
 pub mod pipe;

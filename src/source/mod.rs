@@ -3,7 +3,8 @@
 //! ```text
 //! TCP ─▶ listener ─▶ connection ─▶ body ─▶ service ─┬─▶ kinesis_api ─┐
 //!        accept,     idle, head    bytes            └─▶ http ────────┼─▶ port::Intake ─▶ settled ─▶ answer
-//!        cap, drain                                 pipe ─▶ stdin ───┘
+//!        cap, drain                                 pipe ─▶ stdin ───┤
+//!                                     the KCL's daemon ─▶ kcl ───────┘
 //! ```
 //!
 //! A source turns bytes into [`crate::model::Record`]s, hands them to [`crate::port::Intake`], and tells the producer what
@@ -13,6 +14,7 @@
 mod body;
 mod connection;
 pub mod http;
+pub mod kcl;
 pub mod kinesis_api;
 pub mod listener;
 pub mod service;

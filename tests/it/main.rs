@@ -17,6 +17,7 @@ mod github;
 mod harness;
 mod http;
 mod infer;
+mod kcl;
 mod odcs;
 mod pipe;
 mod readme;

@@ -1,0 +1,79 @@
+//! `meshgate kcl`: a record processor for Amazon's MultiLangDaemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{GOOD, run, trouble};
+use crate::config::{self, Overrides};
+use crate::memory::Memory;
+use crate::metrics::Metrics;
+use crate::pipeline::kcl::{self, ProcessorOptions};
+use crate::pipeline::{serve, watch};
+
+/// Gate the shards of an existing stream as a record processor of the KCL's MultiLangDaemon, which starts one of these a shard.
+#[derive(Args)]
+#[command(after_help = "\
+Examples (in the daemon's properties file):
+  executableName = meshgate kcl --stream orders-raw --config /etc/meshgate/meshgate.yaml
+  executableName = meshgate kcl --stream orders-raw --rules /etc/meshgate/rules --checkpoint-seconds 30
+
+Standard input and output belong to the daemon: JSON lines, and nothing else. Logs go to standard error. A batch is answered when
+each of its records is on the mesh stream or in the dead-letter queue; docs/operators.md shows the properties file.")]
+pub struct KclArgs {
+    /// The stream the daemon reads: routes and contracts are found by it
+    #[arg(long, value_name = "NAME")]
+    pub stream: String,
+    /// Settings file; ./meshgate.yaml is read when it is there
+    #[arg(long, env = "MESHGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of rule files [default: ./rules]
+    #[arg(long, env = "MESHGATE_RULES", value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// File of the embedded store, of one process only [default: ./data/meshgate.db]
+    #[arg(long, env = "MESHGATE_DATA", value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Seconds between two checkpoints, beside those when the daemon ends; each is a write to its lease table
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub checkpoint_seconds: u64,
+    /// Log filter: error, warn, info, debug, trace, or target=level as in RUST_LOG
+    #[arg(long, env = "MESHGATE_LOG", value_name = "FILTER", default_value = "info", value_parser = run::log_filter)]
+    pub log: String,
+}
+
+pub fn run(args: KclArgs) -> ExitCode {
+    let overrides = Overrides { config: args.config, rules: args.rules, data: args.data, listen: None, admin: None };
+    let config = match config::load(&overrides) {
+        Ok(config) => config,
+        Err(error) => return trouble(error),
+    };
+    run::init_logging(&args.log);
+    let metrics = Arc::new(Metrics::new());
+    // A shard's processor lives as long as its lease. What it remembers goes with it.
+    let rules = match run::load_rules(&config, Memory::default(), &metrics) {
+        Ok(rules) => rules,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return trouble(format_args!("cannot start threads: {error}")),
+    };
+    let options =
+        ProcessorOptions { stream: args.stream, checkpoint_every: Duration::from_secs(args.checkpoint_seconds) };
+    let ended = runtime.block_on(async {
+        tokio::spawn(serve::reload_on_hangup(Arc::clone(&rules)));
+        if let Some(every) = config.rules_watch {
+            tokio::spawn(watch::watch(watch::Watch::new(Arc::clone(&rules)), every));
+        }
+        kcl::run(&config, rules, metrics, Vec::new(), options).await
+    });
+    // A read of standard input that nobody ends must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    match ended {
+        Ok(()) => ExitCode::from(GOOD),
+        Err(error) => trouble(error),
+    }
+}

@@ -1,0 +1,56 @@
+//! `meshgate kcl`: a gate on one shard, for the KCL's daemon on standard input and output.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::BufReader;
+
+use super::rules::Rules;
+use super::serve::{self, StartError};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::source::kcl::{self, KclError, Options};
+
+/// What the command line says of it.
+#[derive(Debug, Clone)]
+pub struct ProcessorOptions {
+    /// The stream the daemon reads, by which routes and contracts are found.
+    pub stream: String,
+    pub checkpoint_every: Duration,
+}
+
+/// Why it ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessorError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("{0}; what had not been checkpointed comes again")]
+    Daemon(#[from] KclError),
+}
+
+/// Follows the daemon until it closes its end. `own` are addresses of this process, which is not to be its own upstream.
+///
+/// # Errors
+/// When the backend cannot be opened, or the daemon cannot be understood.
+pub async fn run(
+    config: &Config,
+    rules: Arc<Rules>,
+    metrics: Arc<Metrics>,
+    own: Vec<SocketAddr>,
+    options: ProcessorOptions,
+) -> Result<(), ProcessorError> {
+    let instance = format!("{:016x}", fastrand::u64(..));
+    let sinks = serve::open_sinks(config, own, &instance).await?;
+    let gate = serve::gate(config, rules, &sinks, Arc::clone(&metrics));
+    let reader = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
+    let options = Options {
+        intake: &gate,
+        stream: options.stream.into(),
+        checkpoint_every: options.checkpoint_every,
+        metrics: &metrics,
+        clock: super::now,
+        random: fastrand::f64,
+    };
+    Ok(kcl::run(reader, tokio::io::stdout(), options).await?)
+}
