@@ -1,18 +1,23 @@
 //! `meshgate kcl`: a record processor for Amazon's MultiLangDaemon.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::watch;
 
 use super::{GOOD, run, trouble};
-use crate::config::{self, Overrides};
+use crate::admin::{self, Admin};
+use crate::config::{self, Backend, Overrides};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pipeline::kcl::{self, ProcessorOptions};
-use crate::pipeline::{serve, watch};
+use crate::pipeline::keeper::{self, Keeper};
+use crate::pipeline::serve::{self, Phase};
+use crate::pipeline::watch as rules_watch;
 
 /// Gate the shards of an existing stream as a record processor of the KCL's MultiLangDaemon, which starts one of these a shard.
 #[derive(Args)]
@@ -39,6 +44,9 @@ pub struct KclArgs {
     /// Seconds between two checkpoints, beside those when the daemon ends; each is a write to its lease table
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub checkpoint_seconds: u64,
+    /// Address of an admin port, with metrics; port 0 takes a free one, and says so in the log [default: none]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
     /// Log filter: error, warn, info, debug, trace, or target=level as in RUST_LOG
     #[arg(long, env = "MESHGATE_LOG", value_name = "FILTER", default_value = "info", value_parser = run::log_filter)]
     pub log: String,
@@ -63,11 +71,27 @@ pub fn run(args: KclArgs) -> ExitCode {
     };
     let options =
         ProcessorOptions { stream: args.stream, checkpoint_every: Duration::from_secs(args.checkpoint_seconds) };
+    let admin = args.admin;
     let ended = runtime.block_on(async {
+        if let Some(address) = admin {
+            let port = serve::bind(address).await?;
+            tracing::info!(admin = %port.local_addr().unwrap_or(address), "the admin port is open");
+            let phase = watch::Sender::new(Phase::Ready);
+            let (rules, metrics) = (Arc::clone(&rules), Arc::clone(&metrics));
+            let backend = if matches!(config.backend, Backend::Aws { .. }) { "aws" } else { "local" };
+            let pages = Admin { phase: phase.subscribe(), rules, metrics, backend };
+            tokio::spawn(async move {
+                let _phase = phase;
+                admin::serve(port, Arc::new(pages)).await;
+            });
+        }
         tokio::spawn(serve::reload_on_hangup(Arc::clone(&rules)));
         if let Some(every) = config.rules_watch {
-            tokio::spawn(watch::watch(watch::Watch::new(Arc::clone(&rules)), every));
+            tokio::spawn(rules_watch::watch(rules_watch::Watch::new(Arc::clone(&rules)), every));
         }
+        // Windows end, and are told, whether events come or not. Nothing is saved.
+        let keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&metrics), config.state.clone(), crate::pipeline::now);
+        tokio::spawn(keeper::keep(keeper, None, std::future::pending()));
         kcl::run(&config, rules, metrics, Vec::new(), options).await
     });
     // A read of standard input that nobody ends must not keep the process.

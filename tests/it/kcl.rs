@@ -1,6 +1,7 @@
 //! `meshgate kcl` as the KCL's daemon runs it: JSON lines on its standard input and output, a process a shard.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -8,27 +9,40 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::harness::{Gate, GateOptions, bad_parcel, binary, good_parcel, parcels_rules, temporary};
+use crate::harness::{Gate, GateOptions, bad_parcel, binary, get, good_parcel, parcels_rules, temporary};
 
 /// The daemon's side of one processor. It knows what was checkpointed, as the lease table does.
 struct Daemon {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    admin: SocketAddr,
     checkpoint: Option<u64>,
 }
 
 impl Daemon {
     fn start(home: &Path, checkpoint_seconds: u64) -> Self {
         let mut command = Command::new(binary());
-        command.args(["kcl", "--stream", "parcels", "--log", "warn"]).arg("--rules").arg(parcels_rules());
+        command.args(["kcl", "--stream", "parcels", "--admin", "127.0.0.1:0"]).arg("--rules").arg(parcels_rules());
         command.arg("--data").arg(home.join("meshgate.db")).current_dir(home);
         command.arg("--checkpoint-seconds").arg(checkpoint_seconds.to_string());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (told, admin) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let line: Value = serde_json::from_str(&line).unwrap_or_default();
+                if let Some(address) = line["fields"]["admin"].as_str() {
+                    let _ = told.send(address.parse().expect("an address"));
+                }
+            }
+        });
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         let input = child.stdin.take();
-        let mut daemon = Self { child, input, output, checkpoint: None };
+        let admin = admin.recv().expect("its log names the admin port");
+        let mut daemon = Self { child, input, output, admin, checkpoint: None };
         daemon.say(&json!({"action": "initialize", "shardId": "shardId-000000000000", "sequenceNumber": "TRIM_HORIZON", "subSequenceNumber": 0}));
         daemon
     }
@@ -92,7 +106,7 @@ fn records(range: std::ops::Range<u64>) -> Value {
         json!({"action": "record", "data": STANDARD.encode(event), "partitionKey": format!("k{number}"),
                "sequenceNumber": number.to_string(), "subSequenceNumber": 0, "approximateArrivalTimestamp": 1_764_288_000_500_i64})
     };
-    json!({"action": "processRecords", "millisBehindLatest": 0, "records": range.map(record).collect::<Vec<_>>()})
+    json!({"action": "processRecords", "millisBehindLatest": 9, "records": range.map(record).collect::<Vec<_>>()})
 }
 
 /// What is on the mesh stream and in the dead-letter queue, by number, sorted.
@@ -130,6 +144,8 @@ fn a_daemon_is_answered_in_its_protocol_and_every_record_is_kept() {
     daemon.say(&records(0..700));
     assert_eq!(daemon.checkpoint, Some(699));
     daemon.say(&records(700..720));
+    let metrics = get(daemon.admin, "/metrics").expect("an answer").text();
+    assert!(metrics.contains("meshgate_shard_lag_milliseconds{shard=\"shardId-000000000000\"} 9"), "{metrics}");
     daemon.say(&json!({"action": "shutdownRequested"}));
     daemon.close();
     let (good, bad) = kept(home.path());

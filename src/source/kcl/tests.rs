@@ -187,7 +187,7 @@ async fn the_ends_of_shards_are_checkpointed_and_lost_leases_are_not() {
         let (said, ended) =
             follow(&script, Duration::from_secs(9), &[message.clone(), checkpointed(Value::Null)]).await;
         assert_eq!(said.iter().filter(|said| said["action"] == "checkpoint").count(), checkpoints, "{message}");
-        assert_eq!(said.iter().filter(|said| said["action"] == "status").count() >= 1, true, "{message} {ended:?}");
+        assert!(said.iter().any(|said| said["action"] == "status"), "{message} {ended:?}");
     }
 }
 
