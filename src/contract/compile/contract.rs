@@ -12,6 +12,7 @@ use super::{example, stream};
 use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule, SCHEMA_RULE};
+use crate::contract::remembering::{Feed, StreamCheck};
 use crate::contract::written::{BreakerFile, BreakerTerms, Common, ListFile, Match, Metadata, Owner, Payload, Slo};
 use crate::model::{Mode, Severity, Stamp, ViolationKind};
 use crate::plan::Plan;
@@ -46,23 +47,9 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -
     let status_mode = metadata.as_ref().and_then(|m| m.status.mode()).unwrap_or(Mode::Enforce);
     let mode = file.part::<Mode>(&key("mode")).unwrap_or(shared.mode).and(status_mode);
 
-    let lists = lists(file, shared);
-    let mut ids = Ids::default();
-    let mut checks = fields(file, &lists, mode, &mut ids);
     let shape = schema.as_ref().map(|schema| Shape { payload: &payload, kinds: schema.kinds() });
-    checks.extend(rules(file, shape, mode, &mut ids));
-    let mut streams = Vec::new();
-    let mut fed = Vec::new();
-    if let Some(Metadata { name, .. }) = &metadata {
-        let whole = format!("{}/{name}", shared.directory);
-        streams = stream::compile(file, &lists, shape, (&whole, &payload, mode), &mut ids);
-        fed = feeds.of(shared.directory, name);
-    }
-    if let Some(Metadata { name, tags, .. }) = &metadata {
-        let policies = shared.policies.checks(file, shared.directory, name, tags, shape);
-        ids.seen.extend(policies.iter().map(|check| check.id.to_string()));
-        checks.extend(policies);
-    }
+    let (mut all, ids) = all_checks(file, shared, metadata.as_ref(), (shape, &payload, mode));
+    all.feeds = metadata.as_ref().map(|m| feeds.of(shared.directory, &m.name)).unwrap_or_default();
     let masks = masks(file, &payload);
     let examples = example::compile(file, &ids.seen);
     let slo_error_ratio = slo(file);
@@ -75,12 +62,8 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -
     let mut reads = Reads::default();
     let place = reads.below(payload.segments());
     let this = reads.slot(place);
-    let live = checks.iter_mut().filter(|check| check.mode != Mode::Off);
-    live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers, &masks));
-    let live = streams.iter_mut().filter(|check| check.mode != Mode::Off);
-    live.for_each(|check| check.read_slots(&mut reads, &payload, &numbers));
-    fed.iter_mut().for_each(|feed| feed.read_slots(&mut reads, &payload, &numbers));
-    note_slow_rules(file, &checks);
+    all.read_slots(&mut reads, &payload, &numbers, &masks);
+    note_slow_rules(file, &all.checks);
     let plan = match written.schema.as_deref().filter(|_| schema.is_some()) {
         Some(path) => shared.data.plan(file, path, written.formats, &payload, reads),
         None => Plan::without_schema(reads),
@@ -111,14 +94,53 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -
         schema_rule: SCHEMA_RULE.into(),
         this,
         numbers,
-        checks,
-        streams,
-        feeds: fed,
+        checks: all.checks,
+        streams: all.streams,
+        feeds: all.feeds,
         masks,
         slo_error_ratio,
         breaker,
         examples,
     })
+}
+
+/// All that a contract's events are asked.
+struct AllChecks {
+    checks: Vec<Check>,
+    streams: Vec<StreamCheck>,
+    feeds: Vec<Feed>,
+}
+
+impl AllChecks {
+    /// Lets those that are live be evaluated over slots, so far as that is possible.
+    fn read_slots(&mut self, reads: &mut Reads, payload: &Pointer, numbers: &Numbers, masks: &[Mask]) {
+        let live = self.checks.iter_mut().filter(|check| check.mode != Mode::Off);
+        live.for_each(|check| check.read_slots(reads, payload, numbers, masks));
+        let live = self.streams.iter_mut().filter(|check| check.mode != Mode::Off);
+        live.for_each(|check| check.read_slots(reads, payload, numbers));
+        self.feeds.iter_mut().for_each(|feed| feed.read_slots(reads, payload, numbers));
+    }
+}
+
+/// The checks of a contract, and those of the policies that apply to it, with the ids they take.
+fn all_checks(
+    file: &RuleFile<'_>,
+    shared: &Shared<'_>,
+    metadata: Option<&Metadata>,
+    (shape, payload, mode): (Option<Shape<'_>>, &Pointer, Mode),
+) -> (AllChecks, Ids) {
+    let (lists, mut ids) = (lists(file, shared), Ids::default());
+    let mut checks = fields(file, &lists, mode, &mut ids);
+    checks.extend(rules(file, shape, mode, &mut ids));
+    let mut streams = Vec::new();
+    if let Some(Metadata { name, tags, .. }) = metadata {
+        let whole = format!("{}/{name}", shared.directory);
+        streams = stream::compile(file, &lists, shape, (&whole, payload, mode), &mut ids);
+        let policies = shared.policies.checks(file, shared.directory, name, tags, shape);
+        ids.seen.extend(policies.iter().map(|check| check.id.to_string()));
+        checks.extend(policies);
+    }
+    (AllChecks { checks, streams, feeds: Vec::new() }, ids)
 }
 
 /// Stands in where the domain's own file failed, so that the set is never used.
