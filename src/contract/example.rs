@@ -14,7 +14,7 @@ use super::states::States;
 use super::typed::fixed_type;
 use super::written::UnknownType;
 use crate::decode::json::{self, Malformed};
-use crate::memory::Delivery;
+use crate::memory::{Delivery, Turn};
 use crate::model::{Timestamp, Verdict};
 use crate::rule::RecordFacts;
 
@@ -92,7 +92,7 @@ impl Contract {
                 &states,
             );
         }
-        let delivery = Delivery { request: u64::MAX, index: 0 };
+        let delivery = Delivery { source: u64::MAX, turn: Turn::in_request(0) };
         let recall = states.of(self).map(|states| Recall { states, delivery });
         match self.judge(text, &record, example.now, recall) {
             Ok(Ruling { verdict, violations, .. }) => {
@@ -144,7 +144,7 @@ fn remember(
         Routed::Unknown { .. } => all.find(|contract| contract.refuses(None, &event).is_none()),
     };
     let Some(contract) = contract else { return };
-    let delivery = Delivery { request, index: 0 };
+    let delivery = Delivery { source: request, turn: Turn::in_request(0) };
     let recall = states.of(contract).map(|states| Recall { states, delivery });
     if let Ok(Ruling { verdict: Verdict::Forward, observed, .. }) = contract.judge(text, record, now, recall) {
         observed.settle();

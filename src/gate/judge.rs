@@ -9,7 +9,7 @@ use crate::contract::{
 use crate::decode::json::{self, Malformed};
 use crate::gate::breaker::{Admission, Breakers};
 use crate::gate::document::{self, Privacy, PrivateFields};
-use crate::memory::{Delivery, Observed};
+use crate::memory::{Delivery, Observed, Turn};
 use crate::model::{
     DeadLetter, Judgement, Mode, Position, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
 };
@@ -171,12 +171,14 @@ fn delivery(position: &Position) -> Delivery {
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         hash.max(1)
     };
-    let index = |index: u64| u32::try_from(index).unwrap_or(u32::MAX);
     match position {
-        Position::InRequest { request, index: at } => Delivery { request: hash(request), index: index(*at as u64) },
-        Position::InShard { shard, sequence, sub_sequence } => {
-            Delivery { request: hash(&format!("{shard}/{sequence}")), index: index(*sub_sequence) }
+        Position::InRequest { request, index } => {
+            Delivery { source: hash(request), turn: Turn::in_request(*index as u64) }
         }
+        Position::InShard { shard, sequence, sub_sequence } => match Turn::in_shard(sequence, *sub_sequence) {
+            Some(turn) => Delivery { source: hash(shard), turn },
+            None => Delivery::UNKNOWN,
+        },
         Position::Unknown | Position::Line(_) => Delivery::UNKNOWN,
     }
 }

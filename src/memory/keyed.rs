@@ -179,16 +179,14 @@ impl<V> Keyed<V> {
         self.ttl
     }
 
-    /// All entries with the time each was touched, the oldest first.
+    /// All entries with the time each was touched, in no order: nothing but a copy is made of them while others wait.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Timestamp, &V)> {
-        let mut all: Vec<_> = self.entries.iter().map(|(key, entry)| (*key, entry.touched, &entry.value)).collect();
-        all.sort_unstable_by_key(|(key, touched, _)| (*touched, *key));
-        all.into_iter()
+        self.entries.iter().map(|(key, entry)| (*key, entry.touched, &entry.value))
     }
 
-    /// Starts with what another, before it, has left: how many it evicted, and when last.
-    pub(super) fn go_on(&mut self, evicted: u64, last_evicted: Option<Timestamp>) {
-        (self.evicted, self.last_evicted) = (evicted, last_evicted);
+    /// Goes on after another, which evicted last then.
+    pub(super) fn go_on(&mut self, last_evicted: Option<Timestamp>) {
+        (self.evicted, self.last_evicted) = (0, last_evicted);
     }
 
     pub(super) fn last_evicted(&self) -> Option<Timestamp> {

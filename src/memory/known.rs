@@ -101,6 +101,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Turn;
     use super::*;
 
     const WINDOW: i64 = 50;
@@ -110,7 +111,7 @@ mod tests {
     }
 
     fn delivery(request: u64) -> Delivery {
-        Delivery { request, index: 0 }
+        Delivery { source: request, turn: Turn::in_request(0) }
     }
 
     #[test]

@@ -43,22 +43,70 @@ use crate::model::Timestamp;
 /// nobody can make two that do.
 pub type Key = u128;
 
-/// Which delivery of a record it is: a client that repeats a request delivers the same records again.
+/// Which delivery of a record it is: a client that repeats a request delivers the same records again, and so does a shard that is read
+/// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// A hash of the client's name for the request; 0 when it has none.
-    pub request: u64,
-    /// The record's place in it.
-    pub index: u32,
+    /// A hash of the client's name for the request, or of the shard's; 0 when it has none.
+    pub source: u64,
+    /// In it.
+    pub turn: Turn,
+}
+
+/// A record's turn in its request or shard: later ones have higher turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, minicbor::Encode, minicbor::Decode)]
+pub struct Turn {
+    /// A sequence number, of at most 192 bits, the highest first; 0 in a request.
+    #[n(0)]
+    sequence: [u64; 3],
+    /// In the request, or among the records that share the sequence number.
+    #[n(1)]
+    index: u64,
+}
+
+impl Turn {
+    pub const fn in_request(index: u64) -> Self {
+        Self { sequence: [0; 3], index }
+    }
+
+    /// Whether it is one of a shard, which may be read again from the middle; a request is repeated from its beginning.
+    fn is_in_shard(self) -> bool {
+        self.sequence != [0; 3]
+    }
+
+    /// `None` for what is no decimal number of at most 192 bits.
+    pub fn in_shard(sequence: &str, sub_sequence: u64) -> Option<Self> {
+        let mut parts = [0_u64; 3];
+        if sequence.is_empty() {
+            return None;
+        }
+        for digit in sequence.bytes() {
+            let mut carry = u128::from(digit.wrapping_sub(b'0'));
+            if carry > 9 {
+                return None;
+            }
+            for part in parts.iter_mut().rev() {
+                let product = u128::from(*part) * 10 + carry;
+                (*part, carry) = (product as u64, product >> 64);
+            }
+            if carry > 0 {
+                return None;
+            }
+        }
+        Some(Self { sequence: parts, index: sub_sequence })
+    }
 }
 
 impl Delivery {
     /// Of a record that nothing tells from another.
-    pub const UNKNOWN: Self = Self { request: 0, index: 0 };
+    pub const UNKNOWN: Self = Self { source: 0, turn: Turn::in_request(0) };
 
-    /// Whether both are one record.
-    fn is(self, other: Self) -> bool {
-        self.request != 0 && self == other
+    /// A name for it, to be kept for long; `None` when nothing tells it from another. That two meet is a duplicate missed.
+    fn name(self) -> Option<u64> {
+        let parts = [self.turn.sequence[0], self.turn.sequence[1], self.turn.sequence[2], self.turn.index];
+        // FNV-1a, eight bytes at a time, and a last mix.
+        let mix = |hash: u64, part: u64| (hash ^ part).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+        (self.source != 0).then(|| parts.into_iter().fold(self.source, mix).max(1))
     }
 }
 
@@ -75,8 +123,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    fn of<V>(keys: &keyed::Keyed<V>, more_bytes: usize) -> Self {
-        Self { entries: keys.len(), limit: keys.limit(), bytes: keys.bytes() + more_bytes, evicted: keys.evicted() }
+    fn of<V>(keys: &keyed::Keyed<V>) -> Self {
+        Self { entries: keys.len(), limit: keys.limit(), bytes: keys.bytes(), evicted: keys.evicted() }
     }
 }
 
@@ -239,6 +287,39 @@ impl Drop for Observed {
     fn drop(&mut self) {
         for (state, observation) in self.held.drain(..) {
             state.release(observation, self.delivery, self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_sequence_number_has_no_turn() {
+        // 2^192 - 1, and one more.
+        let largest = "6277101735386680763835789423207666416102355444464034512895";
+        assert!(Turn::in_shard(largest, 0).is_some());
+        for text in ["", "-1", "1.0", " 1", "6277101735386680763835789423207666416102355444464034512896"] {
+            assert_eq!(Turn::in_shard(text, 0), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        /// Sequence numbers order as numbers, and then by what they share.
+        #[test]
+        fn turns_order_as_numbers(a in "[1-9][0-9]{0,56}", b in "[1-9][0-9]{0,56}", i in 0_u64..3, j in 0_u64..3) {
+            let (x, y) = (Turn::in_shard(&a, i).unwrap(), Turn::in_shard(&b, j).unwrap());
+            prop_assert_eq!(x.cmp(&y), (a.len(), &a, i).cmp(&(b.len(), &b, j)));
+        }
+
+        /// Deliveries that differ have names that do.
+        #[test]
+        fn names_tell_deliveries_apart(a in any::<u64>(), i in 0_u64..1000, j in 0_u64..1000) {
+            let name = |index| Delivery { source: a.max(1), turn: Turn::in_request(index) }.name();
+            prop_assert_eq!(name(i) == name(j), i == j);
         }
     }
 }

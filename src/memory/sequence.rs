@@ -5,7 +5,7 @@
 //! its request.
 
 use super::keyed::Keyed;
-use super::{Delivery, Key, Usage};
+use super::{Delivery, Key, Turn, Usage};
 use crate::model::Timestamp;
 
 /// The last number of each key.
@@ -29,13 +29,13 @@ struct Track {
     settled: Option<i64>,
     /// On their way there.
     pending: Vec<(Delivery, i64)>,
-    /// The request that brought the last number, or 0.
-    request: u64,
-    /// The highest number before that request.
+    /// The request or shard that brought the last number, or 0.
+    source: u64,
+    /// The highest number before that request, or before what is remembered of the shard.
     before: Option<i64>,
     /// The place of the last number in it.
-    index: u32,
-    /// While that request is repeated: how far, and the highest number so far, and before the last record.
+    turn: Turn,
+    /// While that request is repeated, or the shard read again: how far, and the highest number so far, and before the last record.
     repeat: Option<Repeat>,
     /// Whether numbers may have come that nobody remembers.
     may_have_missed: bool,
@@ -43,7 +43,7 @@ struct Track {
 
 #[derive(Debug, Clone, Copy)]
 struct Repeat {
-    index: u32,
+    turn: Turn,
     high: Option<i64>,
     high_before: Option<i64>,
 }
@@ -53,8 +53,6 @@ pub struct SavedSequence {
     #[n(0)]
     keys: Vec<SavedTrack>,
     #[n(1)]
-    evicted: u64,
-    #[n(2)]
     last_evicted: Option<i64>,
 }
 
@@ -67,11 +65,11 @@ struct SavedTrack {
     #[n(2)]
     settled: i64,
     #[n(3)]
-    request: u64,
+    source: u64,
     #[n(4)]
     before: Option<i64>,
     #[n(5)]
-    index: u32,
+    turn: Turn,
     #[n(6)]
     touched: i64,
 }
@@ -86,8 +84,8 @@ impl Sequence {
     pub fn follow(&mut self, key: Key, number: i64, delivery: Delivery, now: Timestamp) -> Option<Disorder> {
         let Some(track) = self.keys.get(key, now) else {
             let pending = vec![(delivery, number)];
-            let (request, index) = (delivery.request, delivery.index);
-            self.keys.insert(key, Track { pending, request, index, ..Track::default() }, now);
+            let Delivery { source, turn } = delivery;
+            self.keys.insert(key, Track { pending, source, turn, ..Track::default() }, now);
             return None;
         };
         let disorder = track.follow(number, delivery);
@@ -107,7 +105,7 @@ impl Sequence {
     pub fn release(&mut self, key: Key, number: i64, delivery: Delivery, now: Timestamp) {
         let Some(track) = self.keys.get(key, now) else { return };
         track.forget(number, delivery);
-        if let Some(repeat) = track.repeat.as_mut().filter(|repeat| repeat.index == delivery.index) {
+        if let Some(repeat) = track.repeat.as_mut().filter(|repeat| repeat.turn == delivery.turn) {
             repeat.high = repeat.high_before;
         }
         if track.settled.is_none() && track.pending.is_empty() {
@@ -120,10 +118,7 @@ impl Sequence {
     }
 
     pub fn usage(&self) -> Usage {
-        Usage::of(
-            &self.keys,
-            self.keys.iter().map(|(_, _, t)| t.pending.capacity() * size_of::<(Delivery, i64)>()).sum(),
-        )
+        Usage::of(&self.keys)
     }
 
     pub fn save(&self) -> SavedSequence {
@@ -132,34 +127,25 @@ impl Sequence {
                 high: (key >> 64) as u64,
                 low: key as u64,
                 settled: track.settled?,
-                request: track.request,
+                source: track.source,
                 before: track.before,
-                index: track.index,
+                turn: track.turn,
                 touched: touched.millis(),
             })
         });
-        SavedSequence {
-            keys: settled.collect(),
-            evicted: self.keys.evicted(),
-            last_evicted: self.keys.last_evicted().map(Timestamp::millis),
-        }
+        SavedSequence { keys: settled.collect(), last_evicted: self.keys.last_evicted().map(Timestamp::millis) }
     }
 
     /// `is_clean` when nothing came after what was saved. If not, the first number of each key may follow one that nobody
     /// remembers, and is no gap.
-    pub fn restore(&mut self, saved: SavedSequence, is_clean: bool) {
-        for SavedTrack { high, low, settled, request, before, index, touched } in saved.keys {
-            let track = Track {
-                settled: Some(settled),
-                request,
-                before,
-                index,
-                may_have_missed: !is_clean,
-                ..Track::default()
-            };
+    pub fn restore(&mut self, mut saved: SavedSequence, is_clean: bool) {
+        saved.keys.sort_unstable_by_key(|track| track.touched);
+        for SavedTrack { high, low, settled, source, before, turn, touched } in saved.keys {
+            let track =
+                Track { settled: Some(settled), source, before, turn, may_have_missed: !is_clean, ..Track::default() };
             self.keys.insert(u128::from(high) << 64 | u128::from(low), track, Timestamp::from_millis(touched));
         }
-        self.keys.go_on(saved.evicted, saved.last_evicted.map(Timestamp::from_millis));
+        self.keys.go_on(saved.last_evicted.map(Timestamp::from_millis));
     }
 }
 
@@ -169,18 +155,20 @@ impl Track {
     }
 
     fn follow(&mut self, number: i64, delivery: Delivery) -> Option<Disorder> {
-        let is_repeated = delivery.request != 0 && delivery.request == self.request && delivery.index <= self.index;
+        let is_repeated = delivery.source != 0 && delivery.source == self.source && delivery.turn <= self.turn;
         let high = if is_repeated {
-            let begun = self.repeat.filter(|repeat| repeat.index < delivery.index);
-            let high = begun.map_or(self.before, |repeat| repeat.high);
-            self.repeat = Some(Repeat { index: delivery.index, high: high.max(Some(number)), high_before: high });
+            let begun = self.repeat.filter(|repeat| repeat.turn < delivery.turn);
+            // A shard may be read again from the middle: of what came before that, nothing is certain.
+            let before = self.before.filter(|_| !delivery.turn.is_in_shard());
+            let high = begun.map_or(before, |repeat| repeat.high);
+            self.repeat = Some(Repeat { turn: delivery.turn, high: high.max(Some(number)), high_before: high });
             high
         } else {
             let high = self.high();
-            if delivery.request != self.request || delivery.request == 0 {
-                (self.request, self.before) = (delivery.request, high);
+            if delivery.source != self.source || delivery.source == 0 {
+                (self.source, self.before) = (delivery.source, high);
             }
-            (self.index, self.repeat) = (delivery.index, None);
+            (self.turn, self.repeat) = (delivery.turn, None);
             high
         };
         self.pending.push((delivery, number));
@@ -213,7 +201,7 @@ mod tests {
 
     /// Sends a request of numbers, all of one key, and forwards what is no regress.
     fn send(sequence: &mut Sequence, request: u64, numbers: &[i64]) -> Vec<Option<Disorder>> {
-        let delivery = |index: usize| Delivery { request, index: index as u32 };
+        let delivery = |index: usize| Delivery { source: request, turn: Turn::in_request(index as u64) };
         let follow = |(index, number): (usize, &i64)| {
             let disorder = sequence.follow(1, *number, delivery(index), NOW);
             if disorder == Some(Disorder::Regress) {
@@ -250,10 +238,32 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_is_read_again_makes_nothing_up() {
+        let turn = |sequence: u64| Turn::in_shard(&format!("4957{sequence:052}"), 0).unwrap();
+        let read = |sequence: &mut Sequence, numbers: &[(u64, i64)]| -> Vec<Option<Disorder>> {
+            let follow = |(at, number): &(u64, i64)| {
+                let delivery = Delivery { source: 7, turn: turn(*at) };
+                let disorder = sequence.follow(1, *number, delivery, NOW);
+                sequence.settle(1, *number, delivery, NOW);
+                disorder
+            };
+            numbers.iter().map(follow).collect()
+        };
+        let mut sequence = Sequence::new(10, 1000);
+        send(&mut sequence, 1, &[1]);
+        assert_eq!(read(&mut sequence, &[(1, 2), (2, 3), (3, 4), (4, 6)]), [None, None, None, Some(Disorder::Gap)]);
+        // From the last checkpoint on, and then what is new.
+        assert_eq!(
+            read(&mut sequence, &[(3, 4), (4, 6), (5, 7), (6, 5)]),
+            [None, Some(Disorder::Gap), None, Some(Disorder::Regress)]
+        );
+    }
+
+    #[test]
     fn what_did_not_come_through_is_not_followed() {
         let mut sequence = Sequence::new(10, 1000);
         send(&mut sequence, 1, &[1]);
-        let late = Delivery { request: 2, index: 0 };
+        let late = Delivery { source: 2, turn: Turn::in_request(0) };
         assert_eq!(sequence.follow(1, 2, late, NOW), None);
         sequence.release(1, 2, late, NOW);
         assert_eq!(send(&mut sequence, 3, &[2]), [None]);
@@ -281,7 +291,7 @@ mod tests {
         ) {
             let (mut sequence, mut naive) = (Sequence::new(1000, 1000), BTreeMap::<u8, i64>::new());
             for (request, (key, number, is_forwarded)) in events.into_iter().enumerate() {
-                let delivery = Delivery { request: request as u64 + 1, index: 0 };
+                let delivery = Delivery { source: request as u64 + 1, turn: Turn::in_request(0) };
                 let found = sequence.follow(key.into(), number, delivery, NOW);
                 let expected = match naive.get(&key) {
                     Some(high) if number <= *high => Some(Disorder::Regress),

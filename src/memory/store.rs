@@ -223,7 +223,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Bound, Delivery, Disorder, Measure, Observed, Remembered, Sample, Seen, Standing, Threshold};
+    use super::super::{
+        Bound, Delivery, Disorder, Measure, Observed, Remembered, Sample, Seen, Standing, Threshold, Turn,
+    };
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1000);
@@ -242,7 +244,7 @@ mod tests {
     }
 
     fn observe(states: &HashMap<Arc<str>, Arc<State>>, request: u64, number: i64) -> (Vec<Remembered>, Observed) {
-        let mut observed = Observed::new(Delivery { request, index: 0 }, NOW);
+        let mut observed = Observed::new(Delivery { source: request, turn: Turn::in_request(0) }, NOW);
         let seen = [
             ("unique", Seen::Key(7)),
             ("order", Seen::Ordered { key: 7, number }),
@@ -294,7 +296,7 @@ mod tests {
     }
 
     fn observe_keys(states: &HashMap<Arc<str>, Arc<State>>) -> (Option<Remembered>, Observed) {
-        let mut observed = Observed::new(Delivery { request: 99, index: 0 }, NOW);
+        let mut observed = Observed::new(Delivery { source: 99, turn: Turn::in_request(0) }, NOW);
         (observed.observe(&states["unique"], Seen::Key(7)), observed)
     }
 

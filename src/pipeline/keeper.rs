@@ -6,8 +6,9 @@
 //! again (`crate::memory`). A snapshot that cannot be read is told, and the gate starts with nothing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,7 +115,6 @@ impl Keeper {
         if usage.limit > 0 {
             metrics.state_entries.with_label_values(&labels).set(usage.entries as i64);
             metrics.state_limit.with_label_values(&labels).set(usage.limit as i64);
-            // A state that was read back brings what it had evicted before; one that began anew begins anew.
             let evicted = usage.evicted.saturating_sub(before.evicted);
             metrics.state_evicted.with_label_values(&labels).inc_by(evicted);
         }
@@ -222,7 +222,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
+    // Hashes of guessable keys can be found by trying.
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)

@@ -215,8 +215,8 @@ fn reference(entry: &Entry<'_, '_>) -> Option<Parts> {
                 entry.file.fault(&at.child("key"), Code::BadStream, message, None);
                 return None;
             }
-            let need = known(&entry.written, target, sources)?;
             entry.window(None)?;
+            let need = known(&entry.written, target, sources)?;
             Some((Look::Key(key), Some(need), format!("the key is not known from {target}")))
         }
         _ => {
