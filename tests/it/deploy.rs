@@ -98,7 +98,9 @@ fn the_sidecar_runs_without_privileges() {
     assert_eq!(strings(&security["capabilities"]["drop"]), ["ALL"]);
     assert!(gate["resources"]["limits"]["memory"].is_string() && gate["resources"]["requests"]["cpu"].is_string());
     for mount in gate["volumeMounts"].as_array().expect("mounts") {
-        assert_eq!(mount["readOnly"], true, "the gate on AWS writes no files: {mount}");
+        // On AWS the gate writes what checks remember, and nothing else.
+        let is_state = mount["name"] == "state" && mount["mountPath"] == "/var/lib/meshgate";
+        assert!(is_state || mount["readOnly"] == true, "{mount}");
     }
     // The image runs as the user that the manifest asks for.
     let dockerfile = std::fs::read_to_string(repository().join("deploy/Dockerfile")).expect("a Dockerfile");
