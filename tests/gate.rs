@@ -334,6 +334,18 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+#[test]
+fn a_container_of_the_producer_library_is_kept_and_called_by_its_name() {
+    use base64::Engine as _;
+    let text = include_str!("../src/decode/testdata/kpl.base64");
+    let data = base64::engine::general_purpose::STANDARD.decode(text.trim()).unwrap();
+    let (gate, far_end, _) = gate("");
+    let outcomes = settle(&gate, STREAM, vec![record(data.clone(), "k")]).unwrap();
+    let told = &outcomes[0].judgement.violations[0];
+    assert!(told.message.contains("Kinesis Producer Library with 3 records"), "{told:?}");
+    assert_eq!(document::original(&far_end.letters.lock().unwrap()[0].1.body).unwrap(), data);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

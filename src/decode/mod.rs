@@ -5,3 +5,4 @@
 
 pub mod cloudevents;
 pub mod json;
+pub mod kpl;

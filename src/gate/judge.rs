@@ -7,6 +7,7 @@ use crate::contract::{
     Contract, ContractSet, DlqPayload, Domain, Recall, Routed, Ruling, States, UnknownType, Unparsed,
 };
 use crate::decode::json::{self, Malformed};
+use crate::decode::kpl;
 use crate::gate::breaker::{Admission, Breakers};
 use crate::gate::document::{self, Privacy, PrivateFields};
 use crate::memory::{Delivery, Observed, Turn};
@@ -69,7 +70,14 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
         return refused(set, record, false, violation("too_large", ViolationKind::TooLarge, message), now);
     }
     judge_text(set, record, terms, now).unwrap_or_else(|malformed| {
-        let message = format!("not well-formed JSON: {malformed}");
+        let message = match kpl::parse(&record.data) {
+            Some(records) => format!(
+                "a container of the Kinesis Producer Library with {} records, which the data port does not take apart: set \
+                 AggregationEnabled=false in the producer, or gate the stream with meshgate kcl",
+                records.len()
+            ),
+            None => format!("not well-formed JSON: {malformed}"),
+        };
         refused(set, record, false, violation("malformed", ViolationKind::Malformed, message), now)
     })
 }
