@@ -7,6 +7,7 @@ mod example;
 mod file;
 mod json_span;
 mod policy;
+mod stray;
 mod stream;
 mod windows;
 
@@ -90,7 +91,8 @@ pub fn compile(files: &RuleFiles, revision: &str) -> Compiled {
         diagnostics.extend(compiled.diagnostics);
     }
     let mut clashing = clashes(&candidates, &mut diagnostics);
-    let policies = policies.into_diagnostics(&candidates.iter().flat_map(Candidate::tagged).collect::<Vec<_>>());
+    let tagged: Vec<_> = candidates.iter().flat_map(Candidate::tagged).collect();
+    let policies = policies.into_diagnostics(&tagged, &failed);
     if policies.iter().any(Diagnostic::is_error) {
         // Nobody can say whom the policy would have selected.
         clashing = candidates.iter().map(|candidate| Arc::clone(&candidate.domain.name)).collect();

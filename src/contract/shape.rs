@@ -80,11 +80,15 @@ impl Shape {
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = self.known_keys(error);
+                let typed = self.type_of(error).map(with_article);
                 let unknown = |key: &String| ShapeFault {
                     pointer: pointer.child(key.as_str()),
                     on_key: true,
                     code: Code::UnknownKey,
-                    message: format!("the format has no key `{key}` here"),
+                    message: match &typed {
+                        Some(typed) => format!("{typed} takes no `{key}`"),
+                        None => format!("the format has no key `{key}` here"),
+                    },
                     hint: did_you_mean(key, known.iter().map(String::as_str))
                         .or_else(|| Some(format!("keys here are {}", known.join(", ")))),
                 };
@@ -93,10 +97,10 @@ impl Shape {
             ValidationErrorKind::Required { property } => {
                 let key = property.as_str().unwrap_or_default();
                 let hint = self.described(error, &["properties", key]);
-                let message = if pointer.is_root() {
-                    format!("the file lacks the key `{key}`")
-                } else {
-                    format!("{name} lacks the key `{key}`")
+                let message = match self.type_of(error) {
+                    Some(typed) => format!("{} needs `{key}`", with_article(typed)),
+                    None if pointer.is_root() => format!("the file lacks the key `{key}`"),
+                    None => format!("{name} lacks the key `{key}`"),
                 };
                 vec![ShapeFault { pointer: pointer.clone(), on_key: true, code: Code::MissingKey, message, hint }]
             }
@@ -109,7 +113,10 @@ impl Shape {
                     }
                 };
                 let hint = match error.instance().as_ref() {
-                    Value::Number(_) | Value::Bool(_) if wanted == "string" => Some("put it in quotes".to_owned()),
+                    // Where texts must have some form, quotes alone would only lead to the next fault.
+                    Value::Number(_) | Value::Bool(_) if wanted == "string" && !self.asks_for_a_form(error) => {
+                        Some("put it in quotes".to_owned())
+                    }
                     _ => self.described(error, &[]),
                 };
                 one(Code::WrongType, format!("{name} is {found}; it must be {}", with_article(&wanted)), hint)
@@ -142,6 +149,15 @@ impl Shape {
         self.schema.pointer(parent)
     }
 
+    /// The type that the object at fault says it is of, where that decides which keys it takes.
+    fn type_of(&self, error: &ValidationError<'_>) -> Option<&str> {
+        self.failed_schema(error)?.pointer("/properties/type/const")?.as_str()
+    }
+
+    fn asks_for_a_form(&self, error: &ValidationError<'_>) -> bool {
+        self.failed_schema(error).is_some_and(|schema| schema.get("pattern").is_some())
+    }
+
     fn known_keys(&self, error: &ValidationError<'_>) -> Vec<String> {
         let properties = self.failed_schema(error).and_then(|schema| schema["properties"].as_object());
         properties.into_iter().flatten().map(|(key, _)| key.clone()).collect()
@@ -171,11 +187,13 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-fn with_article(json_type: &str) -> String {
-    match json_type {
+fn with_article(word: &str) -> String {
+    match word {
         "object" => "a mapping".to_owned(),
         "array" => "a list".to_owned(),
-        other => format!("a {other}"),
+        "integer" => "a whole number".to_owned(),
+        _ if word.starts_with(['a', 'e', 'i', 'o', 'u']) => format!("an {word}"),
+        _ => format!("a {word}"),
     }
 }
 
@@ -216,10 +234,11 @@ mod tests {
     fn every_object_of_the_format_is_closed() {
         fn walk(value: &Value, path: &str) {
             if let Value::Object(object) = value
-                && !path.starts_with("/allOf")
+                && !path.ends_with("/if")
             {
                 let open = object.get("type") == Some(&json!("object")) && !object.contains_key("additionalProperties");
-                let allowed = ["", "/$defs/contract/properties/breaker"];
+                // What they are of decides on the schema that closes them.
+                let allowed = ["", "/$defs/streamCheck"];
                 assert!(!open || allowed.contains(&path), "{path}");
                 object.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}")));
             }
@@ -237,7 +256,7 @@ mod tests {
             "rules": [{"id": "x", "sevrity": "error", "expression": true}, {"id": "9"}],
         }));
         expect_test::expect![[r#"
-            "/metadata/version" wrong-type `version` is a number; it must be a string | put it in quotes
+            "/metadata/version" wrong-type `version` is a number; it must be a string | Version of the contract, semantic: x.y.z, such as 1.2.0.
             "/metadata/status" invalid-value `status` must be one of proposed, draft, active, deprecated, retired | 
             "/match" missing-key `match` is empty | Which records this contract judges. At least one of the two.
             "/rules/0/expression" wrong-type `expression` is a boolean; it must be a string | put it in quotes

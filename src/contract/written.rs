@@ -135,6 +135,12 @@ pub(super) struct Exemption {
     pub reason: String,
 }
 
+impl Exemption {
+    pub fn is_of(&self, domain: &str, contract: &str) -> bool {
+        self.domain == domain && self.contract.as_ref().is_none_or(|name| name == contract)
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Match {
     pub stream: Option<String>,

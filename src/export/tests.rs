@@ -61,7 +61,7 @@ payload: {schema: s.json}
 mode: shadow
 fields:
 - {id: sku_there, path: /lines/*/sku, metric: nullValues, severity: warning, on_fail: drop}
-- {id: odd, path: /nowhere, metric: missingValues, arguments: {missingValues: ['']}}
+- {id: odd, path: /lines/*/nowhere, metric: missingValues, arguments: {missingValues: ['']}}
 rules:
 - {id: later, expression: 'timestamp(this.at) <= now', message: too late, dimension: timeliness}
 privacy:
@@ -73,7 +73,7 @@ slo: [{property: errorRate, value: 1, unit: percent, window: 7d}]
     expect_test::expect_file!["testdata/sold.odcs.yaml"].assert_eq(&exported.text);
     expect_test::expect![[r#"
         of the schema, kept under meshgate.jsonSchema: additionalProperties, enum, required
-        "odd" looks at "/nowhere", which is no property: kept as a custom check
+        "odd" looks at "/lines/*/nowhere", which is no property: kept as a custom check
         rules, kept as custom checks (engine: meshgate): 1"#]]
     .assert_eq(&exported.warnings.join("\n"));
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::domain::Shared;
 use super::file::RuleFile;
 use super::stream::Feeds;
-use super::{example, stream};
+use super::{example, stray, stream};
 use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule, SCHEMA_RULE};
@@ -50,7 +50,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -
     let shape = schema.as_ref().map(|schema| Shape { payload: &payload, kinds: schema.kinds() });
     let (mut all, ids) = all_checks(file, shared, metadata.as_ref(), (shape, &payload, mode));
     all.feeds = metadata.as_ref().map(|m| feeds.of(shared.directory, &m.name)).unwrap_or_default();
-    let masks = masks(file, &payload);
+    let masks = masks(file, &payload, shape);
     let examples = example::compile(file, &ids.seen);
     let slo_error_ratio = slo(file);
     let breaker = breaker(file);
@@ -130,7 +130,7 @@ fn all_checks(
     (shape, payload, mode): (Option<Shape<'_>>, &Pointer, Mode),
 ) -> (AllChecks, Ids) {
     let (lists, mut ids) = (lists(file, shared), Ids::default());
-    let mut checks = fields(file, &lists, mode, &mut ids);
+    let mut checks = fields(file, &lists, shape, mode, &mut ids);
     checks.extend(rules(file, shape, mode, &mut ids));
     let mut streams = Vec::new();
     if let Some(Metadata { name, tags, .. }) = metadata {
@@ -293,7 +293,13 @@ impl Ids {
     }
 }
 
-pub(super) fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut Ids) -> Vec<Check> {
+pub(super) fn fields(
+    file: &RuleFile<'_>,
+    lists: &Lists,
+    shape: Option<Shape<'_>>,
+    mode: Mode,
+    ids: &mut Ids,
+) -> Vec<Check> {
     let good_lists = good(lists);
     let mut checks = Vec::new();
     for index in 0..file.length(&key("fields")) {
@@ -310,6 +316,7 @@ pub(super) fn fields(file: &RuleFile<'_>, lists: &Lists, mode: Mode, ids: &mut I
         if list.is_some_and(|name| lists.get(name).is_some_and(Option::is_none)) {
             continue;
         }
+        stray::refuse_path(file, &at.child("path"), &spec.path, shape);
         match FieldCheck::compile(&spec, &good_lists) {
             Ok(check) => {
                 let kind = if list.is_some() { ViolationKind::Reference } else { ViolationKind::Field };
@@ -384,10 +391,11 @@ pub(super) const fn consequence(severity: Severity) -> OnFail {
     }
 }
 
-fn masks(file: &RuleFile<'_>, payload: &Pointer) -> Vec<Mask> {
+fn masks(file: &RuleFile<'_>, payload: &Pointer, shape: Option<Shape<'_>>) -> Vec<Mask> {
     let compile = |index: usize| {
         let at = key("privacy").child(index.to_string());
         let spec: MaskSpec = file.part(&at)?;
+        stray::warn_of_mask(file, &at.child("path"), &spec.path, shape);
         match Mask::compile(&spec) {
             Ok(mask) => Some(mask.within(payload)),
             Err(fault) => {

@@ -17,6 +17,7 @@ use crate::contract::glob::StreamGlob;
 use crate::contract::judged::Check;
 use crate::contract::written::{Exemption, PolicyMetadata, Select};
 use crate::model::Mode;
+use crate::rule::did_you_mean;
 use crate::rule::expr::{Expression, Shape, Yields};
 use crate::rule::pointer::Pointer;
 
@@ -101,8 +102,12 @@ impl<'f> Policies<'f> {
     }
 
     /// What each policy came to: to whom it applies and who is exempt, as notes; and a warning of one that applies to nothing.
-    /// `contracts` are those of all domains, with their tags.
-    pub fn into_diagnostics(self, contracts: &[(Arc<str>, Arc<str>, Vec<String>)]) -> Vec<Diagnostic> {
+    /// `contracts` are those of all domains that did not fail, with their tags.
+    pub fn into_diagnostics(
+        self,
+        contracts: &[(Arc<str>, Arc<str>, Vec<String>)],
+        failed: &[String],
+    ) -> Vec<Diagnostic> {
         let mut diagnostics = self.diagnostics;
         for policy in self.good {
             let (mut applies, mut exempt) = (Vec::new(), Vec::new());
@@ -124,6 +129,7 @@ impl<'f> Policies<'f> {
                 policy.file.at(&at, Code::Policy, message).with_hint(hint).as_note()
             };
             diagnostics.push(told);
+            policy.warn_of_idle_exemptions(contracts, failed);
             diagnostics.extend(policy.file.into_diagnostics());
         }
         diagnostics
@@ -160,7 +166,7 @@ impl Policy<'_> {
         let exempt = exempt.collect();
         // What is wrong with them is noted here once, and not again for each contract.
         let mut ids = Ids::default();
-        let count = fields(file, &Lists::new(), mode, &mut ids).len() + rules(file, None, mode, &mut ids).len();
+        let count = fields(file, &Lists::new(), None, mode, &mut ids).len() + rules(file, None, mode, &mut ids).len();
         if count == 0 && file.is_clean() {
             let message = "the policy has no fields or rules, so it asks for nothing";
             file.note(file.at(&Pointer::root(), Code::NothingJudged, message));
@@ -174,20 +180,40 @@ impl Policy<'_> {
     }
 
     fn exemption(&self, domain: &str, contract: &str) -> Option<&Exemption> {
-        let is_of = |exemption: &&Exemption| {
-            exemption.domain == domain && exemption.contract.as_ref().is_none_or(|name| name == contract)
-        };
-        self.exempt.iter().find(is_of)
+        self.exempt.iter().find(|exemption| exemption.is_of(domain, contract))
     }
 
     fn applies(&self, domain: &str, contract: &str, tags: &[String]) -> bool {
         self.selects(domain, tags) && self.exemption(domain, contract).is_none()
     }
 
+    /// An exemption that exempts nothing is a slip of the pen, or has outlived its contract.
+    fn warn_of_idle_exemptions(&self, contracts: &[(Arc<str>, Arc<str>, Vec<String>)], failed: &[String]) {
+        let selected: Vec<_> = contracts.iter().filter(|(domain, _, tags)| self.selects(domain, tags)).collect();
+        for (index, exemption) in self.exempt.iter().enumerate() {
+            let is_used = selected.iter().any(|(domain, contract, _)| exemption.is_of(domain, contract));
+            // Of a domain that failed, nobody knows the contracts.
+            if is_used || failed.contains(&exemption.domain) {
+                continue;
+            }
+            let whom = match &exemption.contract {
+                Some(contract) => format!("{}/{contract}", exemption.domain),
+                None => exemption.domain.clone(),
+            };
+            let known: Vec<String> =
+                selected.iter().map(|(domain, contract, _)| format!("{domain}/{contract}")).collect();
+            let hint = did_you_mean(&whom, known.iter().map(String::as_str))
+                .unwrap_or_else(|| "mend its names, or take it out".to_owned());
+            let message = format!("nobody needs this exemption: {whom} is nothing the policy selects");
+            let at = key("exempt").child(index.to_string());
+            self.file.note(self.file.at(&at, Code::Unused, message).with_hint(hint).as_warning());
+        }
+    }
+
     /// Its checks, for one contract.
     fn checks(&self) -> Vec<Check> {
         let mut ids = Ids::default();
-        let mut checks = fields(&self.file, &Lists::new(), self.mode, &mut ids);
+        let mut checks = fields(&self.file, &Lists::new(), None, self.mode, &mut ids);
         checks.extend(rules(&self.file, None, self.mode, &mut ids));
         for check in &mut checks {
             check.id = format!("{}/{}", self.name, check.id).into();

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::contract::{Ids, Lists, consequence, good};
 use super::file::RuleFile;
-use super::windows;
+use super::{stray, windows};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::remembering::{Consequences, Feed, StreamCheck};
 use crate::contract::written::StreamFile;
@@ -24,22 +23,19 @@ const DAY: i64 = 24 * 3_600_000;
 /// How long windows may be, in milliseconds.
 pub(super) const WINDOWS: std::ops::RangeInclusive<i64> = 1000..=31 * DAY;
 
-/// What a type of check takes beside what all take.
-const TAKES: [(&str, &[&str]); 10] = [
-    ("duplicateValues", &["key", "window", "maxKeys", "on_fail"]),
-    ("sequence", &["key", "value", "window", "maxKeys", "onGap", "onRegress"]),
-    ("referentialIntegrity", &["key", "references", "window", "warmUp", "maxKeys", "on_fail"]),
-    ("rowCount", &["window", "schedule"]),
-    ("nullValues", &["path", "window", "unit", "minEvents", "schedule"]),
-    ("missingValues", &["path", "arguments", "window", "unit", "minEvents", "schedule"]),
-    ("invalidValues", &["path", "arguments", "window", "unit", "minEvents", "schedule"]),
-    ("distinctCount", &["key", "window", "minEvents", "schedule"]),
-    ("latency", &["from", "window", "minEvents", "schedule"]),
-    ("drift", &["value", "baseline", "window", "minEvents", "schedule"]),
+/// The types of checks. What each takes and needs is in the format's schema.
+const KINDS: [&str; 10] = [
+    "duplicateValues",
+    "sequence",
+    "referentialIntegrity",
+    "rowCount",
+    "nullValues",
+    "missingValues",
+    "invalidValues",
+    "distinctCount",
+    "latency",
+    "drift",
 ];
-
-/// What all take.
-const COMMON: [&str; 6] = ["id", "type", "message", "dimension", "severity", "mode"];
 
 /// One entry while it is compiled.
 pub(super) struct Entry<'e, 'f> {
@@ -99,21 +95,6 @@ impl Entry<'_, '_> {
         meaning.push(self.payload.to_string());
         Need { fingerprint: fingerprint(&format!("{}/{}", self.name, self.written.id), self.kind, &meaning), spec }
     }
-
-    fn refuse_strangers(&self) {
-        let takes = TAKES.iter().find(|(kind, _)| *kind == self.kind).map_or(&[][..], |(_, keys)| keys);
-        let bounds = windows::BOUNDS.iter().chain(&windows::LATENCY_BOUNDS);
-        let bounds = bounds.filter(|bound| windows::takes(self.kind, bound)).copied();
-        let known: Vec<&str> = COMMON.iter().chain(takes).copied().chain(bounds).collect();
-        let keys = self.file.value(&self.at).and_then(Value::as_object);
-        for key in keys.into_iter().flatten().map(|(key, _)| key).filter(|key| !known.contains(&key.as_str())) {
-            let place = self.file.key_place(&self.at.child(key.as_str()));
-            let message = format!("a {} takes no `{key}`", self.kind);
-            let hint = format!("it takes {}", known[COMMON.len()..].join(", "));
-            let diagnostic = Diagnostic::new(place, Code::BadStream, message);
-            self.file.note(diagnostic.with_hint(hint));
-        }
-    }
 }
 
 /// Compiles all entries; `name` is the contract's, with its domain.
@@ -135,9 +116,8 @@ pub(super) fn compile(
             continue;
         }
         let Some(written) = file.part::<StreamFile>(&at) else { continue };
-        let Some((kind, _)) = TAKES.iter().find(|(kind, _)| *kind == written.kind) else { continue };
+        let Some(kind) = KINDS.into_iter().find(|kind| *kind == written.kind) else { continue };
         let entry = Entry { file, at, kind, written, shape, name, payload, lists };
-        entry.refuse_strangers();
         checks.extend(check(&entry, mode));
     }
     checks
@@ -194,6 +174,10 @@ fn sequence(entry: &Entry<'_, '_>) -> Option<Parts> {
     let key = entry.key();
     let source = entry.needed("value", entry.written.value.as_ref())?;
     let number = entry.expression("value", source)?;
+    if stray::clashes(source, "({}) + 1 > 0", entry.shape) {
+        entry.fault("value", "the schema has no number here", Some("a sequence counts up, so its value is an integer"));
+        return None;
+    }
     let spec = Spec::Sequence { keys_max: entry.written.keys_max, window: entry.window(Some(DAY))? };
     let need = entry.need(spec);
     Some((Look::Ordered { key: key?, number }, Some(need), "the number does not follow the last of its key".to_owned()))
@@ -211,8 +195,9 @@ fn reference(entry: &Entry<'_, '_>) -> Option<Parts> {
             let theirs = expressions(entry.file, &at.child("key"), sources, None)?;
             let key = key?;
             if theirs.len() != key.len() {
-                let message = format!("the key has {} parts here and {} there", key.len(), theirs.len());
-                entry.file.fault(&at.child("key"), Code::BadStream, message, None);
+                let message = format!("this key has {}, the check's own {}", parts(theirs.len()), parts(key.len()));
+                let hint = "they are compared part by part, in their order".to_owned();
+                entry.file.fault(&at.child("key"), Code::BadStream, message, Some(hint));
                 return None;
             }
             entry.window(None)?;
@@ -227,7 +212,21 @@ fn reference(entry: &Entry<'_, '_>) -> Option<Parts> {
     }
 }
 
+fn parts(count: usize) -> String {
+    if count == 1 { "1 part".to_owned() } else { format!("{count} parts") }
+}
+
 fn listed(entry: &Entry<'_, '_>, name: &str, mut key: Vec<Expression>) -> Option<Parts> {
+    for strange in ["window", "warmUp", "maxKeys"] {
+        if entry.file.value(&entry.at.child(strange)).is_some() {
+            let message = format!("a reference to a list takes no `{strange}`");
+            entry.fault(
+                strange,
+                message,
+                Some("a list is always known whole, so there is nothing to remember; take it out"),
+            );
+        }
+    }
     let list = match entry.lists.get(name) {
         Some(list) => list.clone()?,
         None => {
@@ -352,5 +351,30 @@ impl Feeds {
             target.places.into_iter().map(move |place| Diagnostic { place, ..warning.clone() }.as_warning())
         };
         absent.flat_map(warn).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::contract::shape::FORMAT_SCHEMA;
+
+    /// Each has a closed schema of its own, so that editors complete what it takes and nothing else.
+    #[test]
+    fn the_format_knows_each_type_of_check() {
+        let format: Value = serde_json::from_str(FORMAT_SCHEMA).unwrap();
+        let entry = &format["$defs"]["streamCheck"];
+        assert_eq!(entry["properties"]["type"]["enum"], json!(KINDS));
+        for (kind, choice) in KINDS.iter().zip(entry["allOf"].as_array().unwrap()) {
+            assert_eq!(choice["if"]["properties"]["type"]["const"], **kind);
+            assert_eq!(choice["then"]["$ref"], format!("#/$defs/{kind}"));
+            let schema = &format["$defs"][kind];
+            assert_eq!(schema["properties"]["type"]["const"], **kind);
+            for bound in windows::BOUNDS.iter().chain(&windows::LATENCY_BOUNDS) {
+                assert_eq!(schema["properties"].get(bound).is_some(), windows::takes(kind, bound), "{kind} {bound}");
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::contract::good;
+use super::stray;
 use super::stream::{Entry, millis};
 use crate::contract::diagnostic::Code;
 use crate::contract::written::Baseline;
@@ -63,13 +64,19 @@ pub(super) fn compile(entry: &Entry<'_, '_>) -> Option<(Look, Need)> {
 
 fn latency(entry: &Entry<'_, '_>) -> Option<(Look, Measure)> {
     let source = entry.needed("from", entry.written.from.as_ref())?;
-    Some((Look::Latency(entry.expression("from", source)?), Measure::Latency))
+    let from = entry.expression("from", source)?;
+    if ["({}) <= now", r#"({}) <= """#].iter().all(|probe| stray::clashes(source, probe, entry.shape)) {
+        entry.fault("from", "the schema has no time here", Some("a timestamp(), or a text in the form of RFC 3339"));
+        return None;
+    }
+    Some((Look::Latency(from), Measure::Latency))
 }
 
 /// ODCS's metrics of fields, as a share of the events of a window.
 fn share(entry: &Entry<'_, '_>) -> Option<(Look, Measure)> {
     let written = &entry.written;
     let path = entry.needed("path", written.path.as_ref())?;
+    stray::refuse_path(entry.file, &entry.at.child("path"), path, entry.shape);
     let list = written.arguments.get("validValuesFrom").and_then(Value::as_str);
     if list.is_some_and(|name| entry.lists.get(name).is_some_and(Option::is_none)) {
         // The list failed, which is told there.
@@ -157,6 +164,11 @@ fn bounds(entry: &Entry<'_, '_>) -> Option<Vec<Bound>> {
             entry.fault(key, format!("nothing lies between {low} and {high}"), Some("write the lower bound first"));
             return None;
         }
+        let is_share = matches!(entry.kind, "nullValues" | "missingValues" | "invalidValues");
+        if is_share && entry.written.unit.as_deref() != Some("rows") && most(threshold) > 100.0 {
+            entry.fault(key, "more than 100 percent cannot be reached", Some("unit: rows counts events"));
+            return None;
+        }
         bounds.push(Bound { name: entry.kind, quantile: 0.0, threshold });
     }
     if bounds.is_empty() {
@@ -166,6 +178,16 @@ fn bounds(entry: &Entry<'_, '_>) -> Option<Vec<Bound>> {
         return None;
     }
     Some(bounds)
+}
+
+/// The highest number it compares with.
+fn most(threshold: Threshold) -> f64 {
+    match threshold {
+        Threshold::Equal(bound) | Threshold::NotEqual(bound) => bound,
+        Threshold::Greater(bound) | Threshold::GreaterOrEqual(bound) => bound,
+        Threshold::Less(bound) | Threshold::LessOrEqual(bound) => bound,
+        Threshold::Between(_, high) | Threshold::NotBetween(_, high) => high,
+    }
 }
 
 fn threshold(key: &str, value: &Value) -> Option<Threshold> {

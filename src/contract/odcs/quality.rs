@@ -197,8 +197,16 @@ impl Checks {
             List::Rules
         } else if implementation.contains_key("metric") {
             List::Fields
-        } else {
+        } else if implementation.contains_key("type") {
             List::Stream
+        } else {
+            let code = crate::contract::diagnostic::Code::MissingKey;
+            let message = "what the gate is to do has an expression, a metric or a type";
+            let kinds = ["expression", "metric", "type"];
+            let meant = implementation.keys().find_map(|key| crate::rule::did_you_mean(key, kinds));
+            let hint =
+                meant.unwrap_or_else(|| "as entries of rules, fields and stream, in docs/contracts.md".to_owned());
+            return remarks.fault(&from, code, message, Some(hint));
         };
         let mut made = Entry { at: from.clone(), value: implementation, parts: Vec::new() };
         if !made.value.contains_key("id") {

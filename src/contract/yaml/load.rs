@@ -261,7 +261,10 @@ impl<'t> Loader<'t> {
         let end = self.text[at..].chars().next().map_or(at, |c| at + c.len_utf8());
         let tab =
             self.text[..end].rsplit('\n').next().is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
-        let hint = tab.then_some("YAML is indented with spaces, never tabs");
+        // Of a text that goes on with a tab, the parser names the beginning.
+        let behind = error.info().contains("tab").then(|| self.text[at..].find("\n\t")).flatten();
+        let (at, end) = behind.map_or((at, end), |line| (at + line + 1, at + line + 2));
+        let hint = (tab || behind.is_some()).then_some("YAML is indented with spaces, never tabs");
         // The parser reads ahead, so on brackets its own bound is met before ours.
         if error.info() == "recursion limit exceeded" {
             let message = format!("lists and mappings nest deeper than {DEPTH_MAX} here");
