@@ -321,7 +321,7 @@ impl Contract {
         violations.push_schema(self, Finding { pointer: self.payload.to_string(), message });
         // What a policy asks cannot be answered either, and no contract's own mode makes that milder.
         let enforced = self.live_checks().any(|check| check.is_policy && check.mode == Mode::Enforce);
-        if enforced && self.mode != Mode::Enforce {
+        if enforced {
             violations.enforce_first();
         }
         violations.decide(self, now, None, Vec::new())

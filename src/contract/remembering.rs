@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::judged::{Contract, Numbers};
 use super::ruling::Violations;
-use crate::memory::{Delivery, Disorder, Need, Observed, Reference, Remembered, Sample, Seen, Spec, State};
+use crate::memory::{
+    Delivery, Disorder, Need, Observed, Recollection, Reference, Remembered, Sample, Seen, Spec, State,
+};
 use crate::model::{Dimension, Mode, Severity, Timestamp, ViolationKind};
 use crate::rule::OnFail;
 use crate::rule::capture::Reads;
@@ -203,7 +205,8 @@ impl StreamCheck {
         let Some(state) = state else {
             return (seen == Seen::Measured(Sample::Hit(true))).then(|| told(ViolationKind::Reference, on_fail));
         };
-        Some(match observed.observe(state, seen)? {
+        let Recollection { said, doubt } = observed.observe(state, seen)?;
+        let told = match said {
             Remembered::Duplicate => told(ViolationKind::Duplicate, on_fail),
             Remembered::Unknown(Reference::Dangling) => told(ViolationKind::Reference, on_fail),
             // What nobody can be sure of decides nothing.
@@ -219,6 +222,10 @@ impl StreamCheck {
                 let message = format!("{}: it is not higher than the last one", self.message);
                 Told { message, ..told(ViolationKind::Sequence, on_regress?) }
             }
-        })
+        };
+        if let Some(doubt) = doubt.filter(|_| told.mode == Mode::Enforce && told.on_fail != OnFail::Warn) {
+            observed.rest_on(doubt);
+        }
+        Some(told)
     }
 }

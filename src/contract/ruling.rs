@@ -18,6 +18,8 @@ pub struct Ruling {
     pub violations: Vec<Violation>,
     /// What is remembered of the event once it is settled.
     pub observed: Observed,
+    /// Whether a policy quarantines it, beside whatever the contract says.
+    pub is_by_policy: bool,
 }
 
 /// Violations, and what each leads to.
@@ -25,25 +27,29 @@ pub struct Ruling {
 pub(super) struct Violations {
     all: Vec<Violation>,
     consequences: Vec<(Mode, OnFail)>,
+    is_by_policy: bool,
 }
 
 impl Violations {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { all: Vec::with_capacity(capacity), consequences: Vec::with_capacity(capacity) }
+        Self { all: Vec::with_capacity(capacity), consequences: Vec::with_capacity(capacity), is_by_policy: false }
     }
 
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Makes the first one decisive.
+    /// Makes the first one decisive, as a policy asks.
     pub(super) fn enforce_first(&mut self) {
+        self.is_by_policy = true;
         if let (Some(violation), Some(consequence)) = (self.all.first_mut(), self.consequences.first_mut()) {
             (violation.mode, consequence.0) = (Mode::Enforce, Mode::Enforce);
         }
     }
 
+    /// Those of the schema stay, and no policy has said anything.
     pub(super) fn truncate(&mut self, length: usize) {
+        self.is_by_policy = false;
         self.all.truncate(length);
         self.consequences.truncate(length);
     }
@@ -63,6 +69,7 @@ impl Violations {
 
     pub(super) fn push(&mut self, check: &Check, found: Option<Found>) {
         let Some(Found { kind, finding }) = found else { return };
+        self.is_by_policy |= check.is_policy && (check.mode, check.on_fail) == (Mode::Enforce, OnFail::Quarantine);
         self.consequences.push((check.mode, check.on_fail));
         self.all.push(Violation {
             rule: check.id.clone(),
@@ -89,7 +96,7 @@ impl Violations {
     }
 
     /// What the enforced ones lead to, those of checks that remember among them. Of an event that is not to be forwarded, nothing is
-    /// remembered.
+    /// held.
     pub(super) fn decide(
         mut self,
         contract: &Contract,
@@ -97,10 +104,9 @@ impl Violations {
         recall: Option<Recall<'_>>,
         looked: AllLooked,
     ) -> Ruling {
-        let nothing = || Observed::new(Delivery::UNKNOWN, now);
-        let observed = match recall {
+        let mut observed = match recall {
             Some(recall) if !looked.is_empty() => contract.recall(recall, looked, now, &mut self),
-            _ => nothing(),
+            _ => Observed::new(Delivery::UNKNOWN, now),
         };
         let enforced = |wanted| self.consequences.contains(&(Mode::Enforce, wanted));
         let verdict = if enforced(OnFail::Quarantine) {
@@ -112,8 +118,10 @@ impl Violations {
         };
         self.all.iter_mut().for_each(|violation| contract.shorten(&mut violation.pointer));
         keep_decisive(&mut self.all, &self.consequences);
-        let observed = if verdict == Verdict::Forward { observed } else { nothing() };
-        Ruling { verdict, violations: self.all, observed }
+        if verdict != Verdict::Forward {
+            observed.give_back();
+        }
+        Ruling { verdict, violations: self.all, observed, is_by_policy: self.is_by_policy }
     }
 }
 

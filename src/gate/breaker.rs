@@ -18,10 +18,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::contract::{BreakerAction, BreakerTerms, Contract, ContractSet};
-use crate::model::{Judgement, Mode, Timestamp, Verdict};
+use crate::model::Timestamp;
 
 /// Into how many parts a window is divided, to slide by.
 const PANES: i64 = 10;
+
+/// By how much the clock may go back without notice, in milliseconds.
+const BACK_MAX: i64 = 60_000;
 
 /// Where a breaker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +110,19 @@ impl Breaker {
 
     /// Lets time pass.
     pub fn advance(&mut self, now: Timestamp) {
-        while self.panes.front().is_some_and(|(begin, ..)| *begin <= now.millis() - self.terms.window) {
+        let window = self.terms.window;
+        while self.panes.front().is_some_and(|(begin, ..)| *begin <= now.millis().saturating_sub(window)) {
             self.panes.pop_front();
         }
-        let is_over = now.millis() - self.since.millis() >= self.terms.window;
+        // What is further ahead than that was counted before the clock was put back.
+        let ahead = now.millis().saturating_add(window).saturating_add(BACK_MAX);
+        while self.panes.back().is_some_and(|(begin, ..)| *begin > ahead) {
+            self.panes.pop_back();
+        }
+        if self.since.millis() > ahead {
+            self.since = now;
+        }
+        let is_over = now.millis().saturating_sub(self.since.millis()) >= window;
         match (self.state, self.terms.action) {
             (State::Open, BreakerAction::Hold) if is_over => self.turn(State::HalfOpen { probes: 0, bad: 0 }, now),
             (State::Open, BreakerAction::Forward | BreakerAction::Alert) if is_over && !self.is_too_bad() => {
@@ -173,7 +185,7 @@ impl Breaker {
 
     fn count(&mut self, is_bad: bool, now: Timestamp) {
         let pane = (self.terms.window / PANES).max(1);
-        let begin = now.millis() - now.millis().rem_euclid(pane);
+        let begin = now.millis().saturating_sub(now.millis().rem_euclid(pane));
         match self.panes.back_mut().filter(|(last, ..)| *last >= begin) {
             Some((_, events, bad)) => (*events, *bad) = (*events + 1, *bad + u64::from(is_bad)),
             None => self.panes.push_back((begin, 1, is_bad.into())),
@@ -238,20 +250,12 @@ impl Breakers {
         self.by_domain.is_empty()
     }
 
-    /// Takes note of a judgement by a contract, and says what is to become of its event. Where it is forwarded anyway, the judgement
-    /// says so: what it found is told, and decides nothing.
-    pub fn admit(&self, contract: &Contract, judgement: &mut Judgement, now: Timestamp) -> Admission {
+    /// Takes note of an event that a contract has judged, and says what is to become of it.
+    pub fn admit(&self, contract: &Contract, is_bad: bool, now: Timestamp) -> Admission {
         if contract.breaker.is_none() {
             return Admission::Pass;
         }
-        let Some(mut breaker) = self.get(&contract.domain, &contract.name) else { return Admission::Pass };
-        let admission = breaker.admit(judgement.verdict == Verdict::Quarantine, now);
-        if admission == Admission::ForwardAnyway && judgement.verdict == Verdict::Quarantine {
-            judgement.verdict = Verdict::Forward;
-            judgement.refuse = false;
-            judgement.violations.iter_mut().for_each(|violation| violation.mode = violation.mode.and(Mode::Shadow));
-        }
-        admission
+        self.get(&contract.domain, &contract.name).map_or(Admission::Pass, |mut breaker| breaker.admit(is_bad, now))
     }
 
     /// A contract's breaker; `None` where it has none.
@@ -346,6 +350,17 @@ mod tests {
         assert_eq!(hold.show().phase, Phase::Open);
         hold.close(at(7));
         assert_eq!((hold.show().phase, hold.show().events), (Phase::Closed, 0));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_keeps_nothing_open() {
+        let day = 86_400_000;
+        let mut hold = breaker(BreakerAction::Hold);
+        admit(&mut hold, &[(day, true), (day, true), (day, true), (day, true)]);
+        assert_eq!(admit(&mut hold, &[(5, false), (6 + WINDOW, false)]), [Admission::Hold, Admission::Pass]);
+        for extreme in [i64::MIN, i64::MAX, i64::MIN] {
+            hold.admit(true, at(extreme));
+        }
     }
 
     proptest! {

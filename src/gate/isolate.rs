@@ -6,9 +6,11 @@
 //! takes others with it nor goes with them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::judge::Judged;
-use crate::model::{Dimension, Mode, Record, Severity, Verdict, Violation, ViolationKind};
+use crate::memory::{Doubt, Doubts};
+use crate::model::{Dimension, Judgement, Mode, Record, Severity, Verdict, Violation, ViolationKind};
 
 /// What is quarantined together, of the records of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -37,34 +39,37 @@ impl Isolation {
 /// The rule that violations of isolation name.
 pub const ISOLATION_RULE: &str = "isolation";
 
-/// Quarantines the records to forward that stand or fall with a quarantined one, and holds those that do with a held one. `judged`
-/// are the records' own, in order.
+/// A unit that holds a quarantined record.
+#[derive(Default)]
+struct Bad {
+    /// Whether the producer is to see an error for one.
+    refuse: bool,
+    /// What that rests on and is not certain yet.
+    doubts: Vec<Doubt>,
+}
+
+/// Quarantines the records to forward that stand or fall with a quarantined one, and holds those that do with a held one. Where a
+/// verdict is doubtful, it is so for all of them: they go on together, or come again together. `judged` are the records' own, in order.
 pub fn isolate(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_>]) {
     let message = match isolation {
-        Isolation::Record => return,
+        Isolation::Record => "",
         Isolation::PartitionKey => "another record of its batch with the same partition key was quarantined",
         Isolation::Batch => "another record of its batch was quarantined",
     };
-    let held: HashSet<&str> =
-        records.iter().zip(&*judged).filter(|(_, j)| j.is_held).filter_map(|(r, _)| isolation.unit(r)).collect();
-    for (record, judged) in records.iter().zip(&mut *judged) {
-        judged.is_held |= isolation.unit(record).is_some_and(|unit| held.contains(unit));
-    }
-    // The units that hold a quarantined record, and whether the producer is to see an error for one.
-    let mut bad: HashMap<&str, bool> = HashMap::new();
-    for (record, judged) in records.iter().zip(&*judged) {
-        if judged.judgement.verdict == Verdict::Quarantine
-            && let Some(unit) = isolation.unit(record)
-        {
-            *bad.entry(unit).or_default() |= judged.judgement.refuse;
+    hold_together(isolation, records, judged);
+    let shared = |doubts: Vec<Doubt>| (!doubts.is_empty()).then(|| Arc::new(Doubts::new(doubts)));
+    let bad = find_bad(isolation, records, judged).into_iter();
+    let bad: HashMap<&str, (bool, Option<Arc<Doubts>>)> =
+        bad.map(|(unit, Bad { refuse, doubts })| (unit, (refuse, shared(doubts)))).collect();
+    for (record, judged) in records.iter().zip(judged) {
+        let Some((refuse, doubts)) = isolation.unit(record).and_then(|unit| bad.get(unit)) else { continue };
+        let Judged { judgement, observed, .. } = judged;
+        if judged.is_held || judgement.verdict == Verdict::Drop {
+            continue;
         }
-    }
-    if bad.is_empty() {
-        return;
-    }
-    for (record, Judged { judgement, .. }) in records.iter().zip(judged) {
-        let refuse = isolation.unit(record).and_then(|unit| bad.get(unit).copied());
-        if let (Verdict::Forward, Some(refuse)) = (judgement.verdict, refuse) {
+        judged.doubts.clone_from(doubts);
+        if judgement.verdict == Verdict::Forward {
+            observed.give_back();
             judgement.verdict = Verdict::Quarantine;
             judgement.refuse |= refuse;
             judgement.violations.push(Violation {
@@ -78,4 +83,41 @@ pub fn isolate(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_
             });
         }
     }
+}
+
+fn hold_together(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_>]) {
+    let held: HashSet<&str> =
+        records.iter().zip(&*judged).filter(|(_, j)| j.is_held).filter_map(|(r, _)| isolation.unit(r)).collect();
+    for (record, judged) in records.iter().zip(judged) {
+        if isolation.unit(record).is_some_and(|unit| held.contains(unit)) {
+            judged.is_held = true;
+            judged.observed.give_back();
+        }
+    }
+}
+
+/// The units that hold a quarantined record. The doubts of a record that stands alone become its own.
+fn find_bad<'r>(isolation: Isolation, records: &'r [Record], judged: &mut [Judged<'_>]) -> HashMap<&'r str, Bad> {
+    let mut bad: HashMap<&str, Bad> = HashMap::new();
+    for (index, record) in records.iter().enumerate() {
+        let mut doubts = judged[index].observed.take_doubts();
+        let Judgement { verdict, refuse, .. } = judged[index].judgement;
+        if judged[index].is_held || verdict == Verdict::Forward {
+            continue;
+        }
+        match isolation.unit(record).filter(|_| verdict == Verdict::Quarantine) {
+            Some(unit) => {
+                // A unit that has a key twice is wrong by itself, whatever comes of any of it.
+                let before = || records[..index].iter().zip(&judged[..index]);
+                let mates = || before().filter(|(r, _)| isolation.unit(r) == Some(unit));
+                doubts.retain(|doubt| !mates().any(|(_, mate)| mate.observed.is_doubted_by(doubt)));
+                let bad = bad.entry(unit).or_default();
+                bad.refuse |= refuse;
+                bad.doubts.append(&mut doubts);
+            }
+            None if doubts.is_empty() => {}
+            None => judged[index].doubts = Some(Arc::new(Doubts::new(doubts))),
+        }
+    }
+    bad
 }

@@ -10,7 +10,7 @@ use crate::decode::json::{self, Malformed};
 use crate::decode::kpl;
 use crate::gate::breaker::{Admission, Breakers};
 use crate::gate::document::{self, Privacy, PrivateFields};
-use crate::memory::{Delivery, Observed, Turn};
+use crate::memory::{Delivery, Doubts, Observed, Turn};
 use crate::model::{
     DeadLetter, Judgement, Mode, Position, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
 };
@@ -33,8 +33,12 @@ pub struct Judged<'a> {
     pub judgement: Judgement,
     /// What is remembered of the event once it is settled.
     pub observed: Observed,
+    /// What its verdict rests on and is not certain yet, shared by the records that stand or fall together.
+    pub doubts: Option<Arc<Doubts>>,
     /// Whether its contract's breaker holds it: it is not to be settled.
     pub is_held: bool,
+    /// Whether a policy quarantines it, beside whatever its contract says.
+    is_by_policy: bool,
     contract: Option<&'a Arc<Contract>>,
     domain: Option<&'a Arc<Domain>>,
     /// Whether its bytes are one JSON text.
@@ -98,10 +102,19 @@ fn judge_text<'a>(
     }
     match routed {
         Routed::Contract(contract) => {
-            let (judgement, observed) = by_contract(contract, text, record, now, terms.states)?;
-            let domain = set.domain(&contract.domain);
-            let (contract, asked) = (Some(contract), Asked::default());
-            Ok(Judged { judgement, observed, is_held: false, contract, domain, well_formed: true, asked })
+            let Ruling { verdict, violations, observed, is_by_policy } =
+                by_contract(contract, text, record, now, terms.states)?;
+            Ok(Judged {
+                judgement: Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false },
+                observed,
+                doubts: None,
+                is_held: false,
+                is_by_policy,
+                contract: Some(contract),
+                domain: set.domain(&contract.domain),
+                well_formed: true,
+                asked: Asked::default(),
+            })
         }
         Routed::Unknown { domain, action } => {
             json::check(&record.data)?;
@@ -138,16 +151,16 @@ pub fn judge_against(
     states: Option<&States>,
 ) -> (Judgement, Observed) {
     let judged = json::text(&record.data).and_then(|text| by_contract(contract, text, record, now, states));
-    judged.unwrap_or_else(|malformed| {
+    let Ruling { verdict, violations, observed, .. } = judged.unwrap_or_else(|malformed| {
         let message = format!("not well-formed JSON: {malformed}");
-        let judgement = Judgement {
+        Ruling {
             verdict: Verdict::Quarantine,
             violations: vec![violation("malformed", ViolationKind::Malformed, message)],
-            stamp: Arc::clone(&contract.stamp),
-            refuse: false,
-        };
-        (judgement, Observed::new(Delivery::UNKNOWN, now))
-    })
+            observed: Observed::new(Delivery::UNKNOWN, now),
+            is_by_policy: false,
+        }
+    });
+    (Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false }, observed)
 }
 
 fn by_contract(
@@ -156,7 +169,7 @@ fn by_contract(
     record: &Record,
     now: Timestamp,
     states: Option<&States>,
-) -> Result<(Judgement, Observed), Malformed> {
+) -> Result<Ruling, Malformed> {
     let facts = RecordFacts {
         stream: &record.stream,
         partition_key: record.partition_key.as_deref(),
@@ -166,8 +179,7 @@ fn by_contract(
     };
     let states = states.and_then(|states| states.of(contract));
     let recall = states.map(|states| Recall { states, delivery: delivery(&record.position) });
-    let Ruling { verdict, violations, observed } = contract.judge(text, &facts, now, recall)?;
-    Ok((Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false }, observed))
+    contract.judge(text, &facts, now, recall)
 }
 
 /// Which delivery a record's position stands for. The lines of a pipe come once.
@@ -205,7 +217,9 @@ fn refused<'a>(
     Judged {
         judgement,
         observed,
+        doubts: None,
         is_held: false,
+        is_by_policy: false,
         contract: None,
         domain,
         well_formed,
@@ -239,9 +253,28 @@ impl Judged<'_> {
     /// Lets the breaker of its contract, if it has one, say what is to become of it.
     pub fn admit(&mut self, breakers: &Breakers, now: Timestamp) -> Admission {
         let Some(contract) = self.contract else { return Admission::Pass };
-        let admission = breakers.admit(contract, &mut self.judgement, now);
-        self.is_held = admission == Admission::Hold;
+        let mut admission = breakers.admit(contract, self.judgement.verdict == Verdict::Quarantine, now);
+        match admission {
+            Admission::Pass => {}
+            Admission::Hold => {
+                self.is_held = true;
+                self.observed.give_back();
+            }
+            // A contract weakens no policy.
+            Admission::ForwardAnyway if self.is_by_policy => admission = Admission::Pass,
+            Admission::ForwardAnyway => self.forward_anyway(),
+        }
         admission
+    }
+
+    /// What was found is told, and decides nothing.
+    fn forward_anyway(&mut self) {
+        let judgement = &mut self.judgement;
+        if judgement.verdict == Verdict::Quarantine {
+            judgement.verdict = Verdict::Forward;
+            judgement.violations.iter_mut().for_each(|violation| violation.mode = violation.mode.and(Mode::Shadow));
+            self.observed.take_doubts();
+        }
     }
 
     /// The domain's own queue, where it names one.

@@ -6,6 +6,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::Key;
 use crate::model::Timestamp;
 
+/// How long an event may be under way after it was judged, in milliseconds, and more: so much later than its own time others may
+/// have touched a key.
+const LATE_MAX: i64 = 3_600_000;
+
+/// How many entries are forgotten at once: a million that expire together must keep no event waiting.
+const EXPIRED_AT_ONCE: usize = 4096;
+
 /// Entries by key, each for `ttl` milliseconds after it was last touched. Over `limit` entries, those go first that were touched
 /// longest ago, or nearly.
 #[derive(Debug)]
@@ -76,11 +83,18 @@ impl<V> Keyed<V> {
         }
     }
 
-    /// What is remembered of a key; `None` when nothing is, any more.
+    /// What is remembered of a key; `None` when nothing is, any more. What was touched far in the future was so before the clock was
+    /// put right, and nobody knows when.
     pub(super) fn get(&mut self, key: Key, now: Timestamp) -> Option<&mut V> {
         let expired = self.ends_before(now);
+        let believed = now.millis().saturating_add(self.ttl).saturating_add(LATE_MAX);
         let entry = self.entries.get_mut(&key)?;
-        (entry.touched > expired).then_some(&mut entry.value)
+        (entry.touched > expired && entry.touched.millis() <= believed).then_some(&mut entry.value)
+    }
+
+    /// Whether the key has not expired, whatever was done to the clock.
+    pub(super) fn contains(&self, key: Key, now: Timestamp) -> bool {
+        self.entries.get(&key).is_some_and(|entry| entry.touched > self.ends_before(now))
     }
 
     /// Remembers `value` from now on, whatever was remembered before.
@@ -110,10 +124,11 @@ impl<V> Keyed<V> {
         self.entries.remove(&key);
     }
 
-    /// Forgets what has expired.
+    /// Forgets what has expired, or a part of it.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let expired = self.ends_before(now);
-        while let Some(first) = self.queue.front().copied().filter(|first| first.touched <= expired) {
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(first) = self.queue.front().copied().filter(|first| first.touched <= expired) else { break };
             self.queue.pop_front();
             match self.entries.get(&first.key) {
                 Some(entry) if entry.serial == first.serial && entry.touched > expired => {
@@ -131,6 +146,7 @@ impl<V> Keyed<V> {
     }
 
     fn evict(&mut self, now: Timestamp) {
+        let expired = self.ends_before(now);
         while let Some(first) = self.queue.pop_front() {
             match self.entries.get(&first.key) {
                 Some(entry) if entry.serial == first.serial && entry.touched > first.touched => {
@@ -138,8 +154,10 @@ impl<V> Keyed<V> {
                 }
                 Some(entry) if entry.serial == first.serial => {
                     self.entries.remove(&first.key);
-                    self.evicted += 1;
-                    self.last_evicted = Some(now);
+                    if first.touched > expired {
+                        self.evicted += 1;
+                        self.last_evicted = self.last_evicted.max(Some(now));
+                    }
                     return;
                 }
                 _ => {}
@@ -179,14 +197,15 @@ impl<V> Keyed<V> {
         self.ttl
     }
 
-    /// All entries with the time each was touched, in no order: nothing but a copy is made of them while others wait.
+    /// All entries with the time each was touched, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Timestamp, &V)> {
         self.entries.iter().map(|(key, entry)| (*key, entry.touched, &entry.value))
     }
 
-    /// Goes on after another, which evicted last then.
-    pub(super) fn go_on(&mut self, last_evicted: Option<Timestamp>) {
-        (self.evicted, self.last_evicted) = (0, last_evicted);
+    /// Starts with what another, before it, has left: how many it evicted, and when last.
+    pub(super) fn go_on(&mut self, evicted: u64, last_evicted: Option<Timestamp>) {
+        self.evicted = self.evicted.saturating_add(evicted);
+        self.last_evicted = self.last_evicted.max(last_evicted);
     }
 
     pub(super) fn last_evicted(&self) -> Option<Timestamp> {

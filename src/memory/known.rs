@@ -14,7 +14,12 @@ pub struct Known {
     warm_up: i64,
     /// Whether a contract feeds it now.
     is_fed: bool,
+    /// The latest time that anybody has told.
+    latest: Timestamp,
 }
+
+/// By how much time may seem to go back, in milliseconds, when batches that began at different times are judged.
+const BACK_MAX: i64 = 60_000;
 
 /// Of a key that has not been seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +42,7 @@ impl Known {
     /// `limit` keys, each for `window` milliseconds after it was seen last. For `warm_up` milliseconds from now, a key that is not
     /// known may have been there before.
     pub fn new(limit: usize, window: i64, warm_up: i64, now: Timestamp) -> Self {
-        Self { keys: Duplicates::new(limit, window), since: now, warm_up, is_fed: true }
+        Self { keys: Duplicates::new(limit, window), since: now, warm_up, is_fed: true, latest: now }
     }
 
     /// Begins again to look, if nobody did meanwhile: events may have passed unseen.
@@ -48,8 +53,17 @@ impl Known {
         self.is_fed = is_fed;
     }
 
+    /// A clock that was wrong may have let keys expire that are to be known: where it was put back, it begins again to look.
+    fn tell_time(&mut self, now: Timestamp) {
+        if self.latest.millis().saturating_sub(now.millis()) > BACK_MAX {
+            (self.since, self.latest) = (now, now);
+        }
+        self.latest = self.latest.max(now);
+    }
+
     /// `None` when the key is known.
     pub fn find(&mut self, key: Key, now: Timestamp) -> Option<Reference> {
+        self.tell_time(now);
         if self.keys.contains(key, now) {
             return None;
         }
@@ -58,23 +72,24 @@ impl Known {
         Some(if is_sure { Reference::Dangling } else { Reference::Unsure })
     }
 
-    /// Notes a key, which its event brings to the mesh stream now.
-    pub fn introduce(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
-        self.keys.is_duplicate(key, delivery, now);
+    /// Notes a key, which its event brings to the mesh stream now. Whichever delivery brings it, it is known.
+    pub fn introduce(&mut self, key: Key, now: Timestamp) {
+        self.keys.hold(key, Delivery::UNKNOWN, now);
     }
 
-    /// The event that brought it is on the mesh stream.
-    pub fn settle(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
-        self.keys.settle(key, delivery, now);
+    /// An event that brought it is on the mesh stream.
+    pub fn settle(&mut self, key: Key, now: Timestamp) {
+        self.keys.settle(key, Delivery::UNKNOWN, now);
         self.keys.touch(key, now);
     }
 
-    /// The event that brought it is not.
-    pub fn release(&mut self, key: Key, delivery: Delivery, now: Timestamp) {
-        self.keys.release(key, delivery, now);
+    /// An event that brought it is not.
+    pub fn release(&mut self, key: Key, now: Timestamp) {
+        self.keys.release(key, Delivery::UNKNOWN, now);
     }
 
     pub fn expire(&mut self, now: Timestamp) {
+        self.tell_time(now);
         self.keys.expire(now);
     }
 
@@ -101,7 +116,6 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::Turn;
     use super::*;
 
     const WINDOW: i64 = 50;
@@ -110,18 +124,14 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn delivery(request: u64) -> Delivery {
-        Delivery { source: request, turn: Turn::in_request(0) }
-    }
-
     #[test]
     fn nothing_is_sure_before_it_could_have_been_seen() {
         let mut known = Known::new(10, WINDOW, 20, at(0));
         assert_eq!(known.find(1, at(19)), Some(Reference::Unsure));
         assert_eq!(known.find(1, at(20)), Some(Reference::Dangling));
-        known.introduce(1, delivery(1), at(21));
+        known.introduce(1, at(21));
         assert_eq!(known.find(1, at(22)), None, "it is on its way");
-        known.release(1, delivery(1), at(23));
+        known.release(1, at(23));
         assert_eq!(known.find(1, at(24)), Some(Reference::Dangling));
         known.set_fed(false, at(30));
         assert_eq!(known.find(1, at(31)), Some(Reference::Unsure), "nobody feeds it");
@@ -131,11 +141,31 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_known_while_any_event_brings_it() {
+        let mut known = Known::new(10, WINDOW, 0, at(0));
+        known.introduce(1, at(1));
+        known.introduce(1, at(2));
+        known.release(1, at(3));
+        assert_eq!(known.find(1, at(4)), None, "the other is on its way");
+        known.release(1, at(5));
+        assert_eq!(known.find(1, at(6)), Some(Reference::Dangling));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_makes_it_unsure() {
+        let (mut known, day) = (Known::new(10, 1000 * WINDOW, 20, at(0)), 86_400_000);
+        known.settle(1, at(50));
+        known.expire(at(day));
+        assert_eq!(known.find(1, at(100)), Some(Reference::Unsure), "it was forgotten a day too early");
+        assert_eq!(known.find(2, at(120)), Some(Reference::Dangling));
+    }
+
+    #[test]
     fn what_was_forgotten_to_make_room_is_not_held_against_anyone() {
         let mut known = Known::new(1, WINDOW, 0, at(0));
         for key in [1, 2] {
-            known.introduce(key, delivery(1), at(1));
-            known.settle(key, delivery(1), at(1));
+            known.introduce(key, at(1));
+            known.settle(key, at(1));
         }
         assert_eq!(known.find(2, at(2)), None);
         assert_eq!(known.find(1, at(2)), Some(Reference::Unsure));
@@ -145,8 +175,8 @@ mod tests {
     #[test]
     fn a_crash_makes_it_unsure_and_a_deploy_does_not() {
         let mut before = Known::new(10, WINDOW, 20, at(0));
-        before.introduce(1, delivery(1), at(1));
-        before.settle(1, delivery(1), at(1));
+        before.introduce(1, at(1));
+        before.settle(1, at(1));
         for (is_clean, expected) in [(true, Reference::Dangling), (false, Reference::Unsure)] {
             let mut after = Known::new(10, WINDOW, 20, at(30));
             after.restore(before.save(), is_clean);
@@ -161,12 +191,11 @@ mod tests {
             events in proptest::collection::vec((0_i64..15, 0_u8..8, any::<bool>()), 0..150),
         ) {
             let (mut known, mut naive, mut now) = (Known::new(1000, WINDOW, 0, at(0)), BTreeMap::<u8, i64>::new(), 0);
-            for (request, (later, key, introduces)) in events.into_iter().enumerate() {
+            for (later, key, introduces) in events {
                 now += later;
                 if introduces {
-                    let delivery = delivery(request as u64 + 1);
-                    known.introduce(key.into(), delivery, at(now));
-                    known.settle(key.into(), delivery, at(now));
+                    known.introduce(key.into(), at(now));
+                    known.settle(key.into(), at(now));
                     naive.insert(key, now);
                 } else {
                     let is_known = naive.get(&key).is_some_and(|last| now - last < WINDOW);

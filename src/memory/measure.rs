@@ -79,7 +79,8 @@ impl Gathered {
     pub(super) fn fits(&self, measure: &Measure) -> bool {
         match (&self.of, measure) {
             (Of::Count, Measure::Events) | (Of::Hits(_), Measure::Hits { .. }) => true,
-            (Of::Latency(_), Measure::Latency) | (Of::Distinct(_), Measure::Distinct) => true,
+            (Of::Latency(_), Measure::Latency) => true,
+            (Of::Distinct(distinct), Measure::Distinct) => distinct.is_whole(),
             (Of::Bins(bins), Measure::Drift { baseline }) => bins.len() == baseline.len(),
             _ => false,
         }
@@ -214,6 +215,11 @@ impl Distinct {
         } else {
             self.count(hash);
         }
+    }
+
+    /// Whether it is one that was made here: a file may hold others.
+    fn is_whole(&self) -> bool {
+        self.registers.is_empty() || self.registers.len() == 1 << Self::PRECISION
     }
 
     fn count(&mut self, hash: u64) {

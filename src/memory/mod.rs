@@ -7,7 +7,8 @@
 //!
 //! An event counts once it is on the mesh stream, and not before: whatever is refused, fails to be forwarded or is forgotten on the
 //! way leaves nothing behind, so that its producer may send it again. Verdicts rest on exact state only; where something was
-//! forgotten early (evictions, a crash), a check finds less than it could, never more.
+//! forgotten early (evictions, a crash), a check finds less than it could, never more. What is only on its way to the mesh stream may
+//! not arrive, so a finding that rests on it comes with a [`Doubt`], and is no verdict before that has an answer.
 //!
 //! * [`duplicates`], [`sequence`], [`known`]: keys, for verdicts;
 //! * [`window`], [`measure`], [`threshold`], [`schedule`]: measures over windows, for alerts;
@@ -27,9 +28,9 @@ mod store;
 mod threshold;
 mod window;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-pub use self::duplicates::Duplicates;
+pub use self::duplicates::{Brought, Duplicates};
 pub use self::known::{Known, Reference};
 pub use self::measure::{Measure, Sample};
 pub use self::schedule::Schedule;
@@ -67,11 +68,6 @@ pub struct Turn {
 impl Turn {
     pub const fn in_request(index: u64) -> Self {
         Self { sequence: [0; 3], index }
-    }
-
-    /// Whether it is one of a shard, which may be read again from the middle; a request is repeated from its beginning.
-    fn is_in_shard(self) -> bool {
-        self.sequence != [0; 3]
     }
 
     /// `None` for what is no decimal number of at most 192 bits.
@@ -169,34 +165,54 @@ impl State {
         self.kind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn observe(&self, seen: Seen, delivery: Delivery, now: Timestamp) -> Option<Remembered> {
+    /// What it says of an event, whether that is certain, and whether it holds the event from now on.
+    fn observe(&self, seen: Seen, delivery: Delivery, now: Timestamp) -> (Option<Remembered>, bool, bool) {
         match (&mut *self.lock(), seen) {
-            (Kind::Duplicates(keys), Seen::Key(key)) => {
-                keys.is_duplicate(key, delivery, now).then_some(Remembered::Duplicate)
-            }
+            (Kind::Duplicates(keys), Seen::Key(key)) => match keys.observe(key, delivery, now) {
+                Some(brought) => (Some(Remembered::Duplicate), brought == Brought::Settled, false),
+                None => (None, true, true),
+            },
             (Kind::Sequence(sequence), Seen::Ordered { key, number }) => {
-                sequence.follow(key, number, delivery, now).map(Remembered::Disorder)
+                let disorder = sequence.follow(key, number, delivery, now);
+                let is_certain =
+                    disorder.is_none_or(|disorder| sequence.is_certain(key, number, disorder, now) == Some(true));
+                (disorder.map(Remembered::Disorder), is_certain, true)
             }
-            (Kind::Known(known), Seen::Key(key)) => known.find(key, now).map(Remembered::Unknown),
-            _ => None,
+            (Kind::Known(known), Seen::Key(key)) => (known.find(key, now).map(Remembered::Unknown), true, false),
+            _ => (None, true, false),
+        }
+    }
+
+    /// Whether what was said is so by what is on the mesh stream; `None` while that depends on what is on its way there.
+    fn is_so(&self, said: Remembered, seen: Seen, delivery: Delivery, now: Timestamp) -> Option<bool> {
+        match (&mut *self.lock(), said, seen) {
+            (Kind::Duplicates(keys), Remembered::Duplicate, Seen::Key(key)) => match keys.brought(key, delivery, now) {
+                Some(Brought::Settled) => Some(true),
+                Some(Brought::Pending) => None,
+                None => Some(false),
+            },
+            (Kind::Sequence(sequence), Remembered::Disorder(disorder), Seen::Ordered { key, number }) => {
+                sequence.is_certain(key, number, disorder, now)
+            }
+            _ => Some(false),
         }
     }
 
     /// Notes a key that others refer to.
-    fn introduce(&self, key: Key, delivery: Delivery, now: Timestamp) {
+    fn introduce(&self, key: Key, now: Timestamp) {
         if let Kind::Known(known) = &mut *self.lock() {
-            known.introduce(key, delivery, now);
+            known.introduce(key, now);
         }
     }
 
-    fn settle(&self, observation: Observation, delivery: Delivery, now: Timestamp) {
-        match (&mut *self.lock(), observation) {
+    fn settle(&self, sight: &Sight, delivery: Delivery, now: Timestamp) {
+        match (&mut *self.lock(), sight.observation) {
             (Kind::Duplicates(keys), Observation::Seen(Seen::Key(key))) => keys.settle(key, delivery, now),
             (Kind::Sequence(sequence), Observation::Seen(Seen::Ordered { key, number })) => {
-                sequence.settle(key, number, delivery, now);
+                sequence.settle(key, number, sight.is_held, now);
             }
             (Kind::Windows(windows), Observation::Seen(Seen::Measured(sample))) => windows.add(sample, now),
-            (Kind::Known(known), Observation::Introduced(key)) => known.settle(key, delivery, now),
+            (Kind::Known(known), Observation::Introduced(key)) => known.settle(key, now),
             _ => {}
         }
     }
@@ -207,7 +223,7 @@ impl State {
             (Kind::Sequence(sequence), Observation::Seen(Seen::Ordered { key, number })) => {
                 sequence.release(key, number, delivery, now);
             }
-            (Kind::Known(known), Observation::Introduced(key)) => known.release(key, delivery, now),
+            (Kind::Known(known), Observation::Introduced(key)) => known.release(key, now),
             _ => {}
         }
     }
@@ -246,12 +262,83 @@ enum Observation {
     Introduced(Key),
 }
 
-/// What states hold of one event until it is settled. Dropped, it is as if the event had never been seen: nobody knows whether it
-/// came through, and its producer sends it again.
+/// What a state says of an event.
+#[derive(Debug)]
+pub struct Recollection {
+    pub said: Remembered,
+    /// Where it rests on what is on its way to the mesh stream.
+    pub doubt: Option<Doubt>,
+}
+
+/// Something said of an event that depends on whether others reach the mesh stream.
+#[derive(Debug, Clone)]
+pub struct Doubt {
+    state: Arc<State>,
+    seen: Seen,
+    said: Remembered,
+    delivery: Delivery,
+}
+
+impl Doubt {
+    /// Whether it was right; `None` while that cannot be said. The event that it is of holds nothing any more.
+    fn answer(&self, now: Timestamp) -> Option<bool> {
+        self.state.is_so(self.said, self.seen, self.delivery, now)
+    }
+}
+
+/// What one verdict rests on, or that of several events that stand or fall together.
+#[derive(Debug)]
+pub struct Doubts {
+    all: Vec<Doubt>,
+    /// Once it is known, the same for all of them.
+    answer: OnceLock<bool>,
+}
+
+impl Doubts {
+    pub fn new(all: Vec<Doubt>) -> Self {
+        Self { all, answer: OnceLock::new() }
+    }
+
+    /// Whether all were right; `None` while that cannot be said.
+    pub fn resolve(&self, now: Timestamp) -> Option<bool> {
+        if self.answer.get().is_none() {
+            let answers: Vec<_> = self.all.iter().map(|doubt| doubt.answer(now)).collect();
+            if answers.contains(&Some(false)) {
+                self.give_up();
+            } else if answers.iter().all(Option::is_some) {
+                let _ = self.answer.set(true);
+            }
+        }
+        self.answer.get().copied()
+    }
+
+    /// No verdict rests on them.
+    pub fn give_up(&self) {
+        let _ = self.answer.set(false);
+    }
+
+    /// Whether all turned out to be right.
+    pub fn is_confirmed(&self) -> bool {
+        self.answer.get() == Some(&true)
+    }
+}
+
+#[derive(Debug)]
+struct Sight {
+    state: Arc<State>,
+    observation: Observation,
+    /// Whether the state holds it for this event.
+    is_held: bool,
+}
+
+/// What states saw of one event, and hold until it is settled. Dropped, it is as if the event had never been seen: nobody knows
+/// whether it came through, and its producer sends it again.
 #[derive(Debug)]
 #[must_use = "what is not settled is forgotten"]
 pub struct Observed {
-    held: Vec<(Arc<State>, Observation)>,
+    sights: Vec<Sight>,
+    /// What the event's verdict rests on.
+    doubts: Vec<Doubt>,
     delivery: Delivery,
     now: Timestamp,
 }
@@ -259,35 +346,67 @@ pub struct Observed {
 impl Observed {
     /// Nothing yet, of this delivery.
     pub fn new(delivery: Delivery, now: Timestamp) -> Self {
-        Self { held: Vec::new(), delivery, now }
+        Self { sights: Vec::new(), doubts: Vec::new(), delivery, now }
     }
 
     /// Shows the event to a check's state.
-    pub fn observe(&mut self, state: &Arc<State>, seen: Seen) -> Option<Remembered> {
-        let remembered = state.observe(seen, self.delivery, self.now);
-        self.held.push((Arc::clone(state), Observation::Seen(seen)));
-        remembered
+    pub fn observe(&mut self, state: &Arc<State>, seen: Seen) -> Option<Recollection> {
+        let (said, is_certain, is_held) = state.observe(seen, self.delivery, self.now);
+        self.sights.push(Sight { state: Arc::clone(state), observation: Observation::Seen(seen), is_held });
+        let said = said?;
+        let doubt = || Doubt { state: Arc::clone(state), seen, said, delivery: self.delivery };
+        Some(Recollection { said, doubt: (!is_certain).then(doubt) })
     }
 
     /// Notes a key of the event that other contracts refer to.
     pub fn introduce(&mut self, state: &Arc<State>, key: Key) {
-        state.introduce(key, self.delivery, self.now);
-        self.held.push((Arc::clone(state), Observation::Introduced(key)));
+        state.introduce(key, self.now);
+        let observation = Observation::Introduced(key);
+        self.sights.push(Sight { state: Arc::clone(state), observation, is_held: true });
+    }
+
+    /// The event's verdict rests on it.
+    pub fn rest_on(&mut self, doubt: Doubt) {
+        self.doubts.push(doubt);
+    }
+
+    pub fn take_doubts(&mut self) -> Vec<Doubt> {
+        std::mem::take(&mut self.doubts)
+    }
+
+    /// Whether this event is one that the doubt is about: it was on its way when the doubtful one was seen.
+    pub fn is_doubted_by(&self, doubt: &Doubt) -> bool {
+        let is_same = |seen: Seen| match (seen, doubt.seen) {
+            (Seen::Key(one), Seen::Key(other)) => one == other,
+            (Seen::Ordered { key: one, .. }, Seen::Ordered { key: other, .. }) => one == other,
+            _ => false,
+        };
+        self.sights.iter().any(|sight| {
+            let Observation::Seen(seen) = sight.observation else { return false };
+            sight.is_held && Arc::ptr_eq(&sight.state, &doubt.state) && is_same(seen)
+        })
+    }
+
+    /// The event is not to be forwarded, so far as is known: others are judged as if it had never been seen. If it is forwarded all
+    /// the same, settling it counts.
+    pub fn give_back(&mut self) {
+        for sight in self.sights.iter_mut().filter(|sight| sight.is_held) {
+            sight.is_held = false;
+            sight.state.release(sight.observation, self.delivery, self.now);
+        }
     }
 
     /// The event is on the mesh stream.
     pub fn settle(mut self) {
-        for (state, observation) in self.held.drain(..) {
-            state.settle(observation, self.delivery, self.now);
+        for sight in self.sights.drain(..) {
+            sight.state.settle(&sight, self.delivery, self.now);
         }
     }
 }
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        for (state, observation) in self.held.drain(..) {
-            state.release(observation, self.delivery, self.now);
-        }
+        self.give_back();
     }
 }
 

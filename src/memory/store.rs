@@ -50,9 +50,11 @@ pub struct Need {
 #[derive(Debug, Default)]
 pub struct Memory {
     states: HashMap<Arc<str>, Arc<State>>,
-    /// What was read from disk and no check has asked for yet.
+    /// What was read from disk, for the checks that are in force first. Nothing of it is for later ones: events have come that it does
+    /// not know.
     saved: HashMap<String, SavedState>,
     was_clean: bool,
+    is_open: bool,
 }
 
 /// All states, as they stand on disk: CBOR.
@@ -106,6 +108,9 @@ impl Memory {
     /// forgotten.
     pub fn open(&mut self, needs: impl IntoIterator<Item = Need>, now: Timestamp) -> HashMap<Arc<str>, Arc<State>> {
         let mut states = HashMap::new();
+        if std::mem::replace(&mut self.is_open, true) {
+            self.saved = HashMap::new();
+        }
         for Need { fingerprint, spec } in needs {
             let kept = states.get(&fingerprint).or_else(|| self.states.get(&fingerprint)).map(Arc::clone);
             let state = match kept {
@@ -251,7 +256,8 @@ mod tests {
             ("known", Seen::Key(8)),
             ("share", Seen::Measured(Sample::Hit(true))),
         ];
-        let found = seen.into_iter().filter_map(|(name, seen)| observed.observe(&states[name], seen)).collect();
+        let found = seen.into_iter().filter_map(|(name, seen)| observed.observe(&states[name], seen));
+        let found = found.map(|recollection| recollection.said).collect();
         observed.introduce(&states["known"], 8);
         (found, observed)
     }
@@ -297,7 +303,19 @@ mod tests {
 
     fn observe_keys(states: &HashMap<Arc<str>, Arc<State>>) -> (Option<Remembered>, Observed) {
         let mut observed = Observed::new(Delivery { source: 99, turn: Turn::in_request(0) }, NOW);
-        (observed.observe(&states["unique"], Seen::Key(7)), observed)
+        (observed.observe(&states["unique"], Seen::Key(7)).map(|found| found.said), observed)
+    }
+
+    #[test]
+    fn what_was_saved_is_not_for_checks_that_come_later() {
+        let mut before = Memory::default();
+        observe(&before.open(needs(), NOW), 1, 5).1.settle();
+        let mut after = Memory::default();
+        after.restore(&before.snapshot(NOW, true)).unwrap();
+        after.open(needs().into_iter().take(1), NOW);
+        let later = after.open(needs(), NOW);
+        assert_eq!([later["unique"].usage().entries, later["known"].usage().entries], [1, 0]);
+        assert!(after.saved.is_empty());
     }
 
     #[test]

@@ -71,6 +71,9 @@ pub struct Ended {
     pub standing: Standing,
 }
 
+/// By how much the clock may go back without notice, in milliseconds.
+const BACK_MAX: i64 = 60_000;
+
 /// The windows of one check.
 #[derive(Debug)]
 pub struct Windows {
@@ -112,12 +115,20 @@ impl Windows {
 
     /// An event that is on the mesh stream.
     pub fn add(&mut self, sample: Sample, now: Timestamp) {
-        self.advance(now);
+        self.end_before(now);
         self.gathered.add(sample);
     }
 
-    /// Ends the windows that are over by now.
+    /// Ends the windows that are over by now. Where the clock was put back, it begins again: a window in the future would last until then.
     pub fn advance(&mut self, now: Timestamp) {
+        if self.since.millis().saturating_sub(now.millis()) > BACK_MAX {
+            let gathered = Gathered::new(&self.terms.measure);
+            (self.since, self.gathered, self.is_whole) = (self.terms.begin(now), gathered, false);
+        }
+        self.end_before(now);
+    }
+
+    fn end_before(&mut self, now: Timestamp) {
         let length = self.terms.length;
         let over = (self.terms.begin(now).millis().saturating_sub(self.since.millis())) / length;
         if over <= 0 {
@@ -126,13 +137,13 @@ impl Windows {
         self.end();
         if over > 1 {
             // Of those that passed without an event, the last one is as good as any.
-            self.since = Timestamp::from_millis(self.terms.begin(now).millis() - length);
+            self.since = Timestamp::from_millis(self.terms.begin(now).millis().saturating_sub(length));
             self.end();
         }
     }
 
     fn end(&mut self) {
-        let until = Timestamp::from_millis(self.since.millis() + self.terms.length);
+        let until = Timestamp::from_millis(self.since.millis().saturating_add(self.terms.length));
         let gathered = std::mem::replace(&mut self.gathered, Gathered::new(&self.terms.measure));
         let is_whole = std::mem::replace(&mut self.is_whole, true);
         let values: Vec<_> =
@@ -281,6 +292,21 @@ mod tests {
         let mut later = Windows::new(count, at(70));
         later.restore(before.save());
         assert_eq!(later.present(), (at(60), 0), "that window is over");
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_does_not_stop_the_windows() {
+        let mut windows = Windows::new(terms(Measure::Events, Threshold::GreaterOrEqual(1.0)), at(0));
+        windows.advance(at(100_000_000));
+        windows.add(Sample::Event, at(90));
+        assert_eq!(windows.present(), (at(99_999_960), 1), "judged before, settled now");
+        windows.advance(at(90));
+        assert_eq!(windows.present(), (at(60), 0));
+        windows.advance(at(180));
+        assert_eq!(windows.standing(), Standing::Fails);
+        for extreme in [i64::MAX, i64::MIN, i64::MAX] {
+            windows.advance(at(extreme));
+        }
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use prometheus::IntGauge;
 use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
 use super::deliver::{deliver_letters, deliver_mesh};
+use super::doubts;
 use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
 use crate::config::{OnQuarantine, Route, Routes};
@@ -20,7 +21,7 @@ use crate::gate::breaker::Admission;
 use crate::gate::delivery::RetryPolicy;
 use crate::gate::isolate::isolate;
 use crate::gate::judge::{self, Judged, Terms};
-use crate::memory::Observed;
+use crate::memory::{Doubts, Observed};
 use crate::metrics::Metrics;
 use crate::model::{
     DeadLetter, Judgement, Outcome, Placement, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict,
@@ -68,9 +69,21 @@ struct ToDeliver {
     judgement: Judgement,
     /// Of a quarantined one: its queue and its letter.
     letter: Option<(Arc<str>, DeadLetter)>,
-    /// What is remembered of it once it is forwarded.
-    observed: Observed,
+    /// What is remembered of it once it is forwarded; `None` when that has been done.
+    observed: Option<Observed>,
+    /// What its verdict rests on and is not certain yet.
+    doubts: Option<Arc<Doubts>>,
     is_held: bool,
+}
+
+impl ToDeliver {
+    fn is_forwarded(&self) -> bool {
+        self.judgement.verdict == Verdict::Forward && !self.is_held
+    }
+
+    fn is_confirmed(&self) -> bool {
+        self.doubts.as_ref().is_none_or(|doubts| doubts.is_confirmed())
+    }
 }
 
 /// Counts records in flight down again however the batch ends, a dropped future included.
@@ -193,7 +206,7 @@ impl Gate {
 
     fn count(&self, route: &Route, outcomes: &[Outcome]) {
         let metrics = &self.options.metrics;
-        // What a breaker holds comes again, and is judged again.
+        // What a breaker or a doubt holds comes again, and is judged again.
         let judged = outcomes.iter().filter(|outcome| !is_held(outcome));
         metrics.count_judgements(judged.map(|outcome| &outcome.judgement));
         for settlement in SETTLEMENTS {
@@ -235,59 +248,49 @@ impl Gate {
             let queue = Arc::clone(self.queue_of(route, &judged));
             (queue, judged.dead_letter(self.dead_letter_id(now), record, now))
         });
-        ToDeliver { judgement: judged.judgement, letter, observed: judged.observed, is_held: judged.is_held }
+        let Judged { judgement, observed, doubts, is_held, .. } = judged;
+        ToDeliver { judgement, letter, observed: Some(observed), doubts, is_held }
     }
 
-    /// Delivers both kinds at once. If this future is dropped, or the process dies, some records may already be durable:
-    /// the producer got no answer and sends them again.
+    /// Delivers both kinds at once, and then those whose verdict rests on what was under way. If this future is dropped, or the
+    /// process dies, some records may already be durable: the producer got no answer and sends them again.
     async fn deliver(
         &self,
         route: &Route,
         facts: &StreamFacts,
         records: &[Record],
-        judged: Vec<ToDeliver>,
+        mut judged: Vec<ToDeliver>,
         now: Timestamp,
     ) -> Vec<Outcome> {
-        let mut letters: BTreeMap<Arc<str>, Vec<DeadLetter>> = BTreeMap::new();
-        let mut forward = Vec::with_capacity(records.len());
-        let mut decided = Vec::with_capacity(records.len());
-        for (record, ToDeliver { judgement, letter, observed, is_held }) in records.iter().zip(judged) {
-            if judgement.verdict == Verdict::Forward && !is_held {
-                forward.push(record);
-            }
-            let queue = letter.map(|(queue, letter)| {
-                letters.entry(Arc::clone(&queue)).or_default().push(letter);
-                queue
-            });
-            decided.push((judgement, queue, observed, is_held));
-        }
-        let (forwarded, sent) = tokio::join!(self.forward(route, &forward), self.send_letters(letters));
-        let (mut forwarded, mut sent) = (forwarded.into_iter(), sent);
-        records
-            .iter()
-            .zip(decided)
-            .map(|(record, (judgement, queue, observed, is_held))| {
-                let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
-                let settlement = match judgement.verdict {
-                    _ if is_held => Err(held(&judgement.stamp)),
-                    Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
-                    Verdict::Drop => Ok(Settlement::Dropped(synthetic())),
-                    Verdict::Quarantine => {
-                        let answers = queue.and_then(|queue| sent.get_mut(&queue));
-                        let answer = answers.and_then(Iterator::next).unwrap_or_else(|| Err(forgotten()));
-                        answer.map(|dead_letter| Settlement::Quarantined {
-                            placement: synthetic(),
-                            dead_letter,
-                            refuse: judgement.refuse || route.on_quarantine == OnQuarantine::Refuse,
-                        })
-                    }
-                };
-                if let Ok(Settlement::Forwarded(_)) = settlement {
-                    observed.settle();
+        let forward: Vec<&Record> =
+            records.iter().zip(&judged).filter(|(_, judged)| judged.is_forwarded()).map(|(record, _)| record).collect();
+        let certain = letters_of(&mut judged, |judged| judged.doubts.is_none());
+        let (forwarded, mut sent) = tokio::join!(self.forward(route, &forward), self.send_letters(certain));
+        let mut forwarded = remember(&mut judged, forwarded).into_iter();
+        doubts::resolve(judged.iter().filter_map(|judged| judged.doubts.as_deref()).collect(), self.options.clock)
+            .await;
+        sent.append(&mut self.send_letters(letters_of(&mut judged, ToDeliver::is_confirmed)).await);
+
+        let outcome = |(index, (record, judged)): (usize, (&Record, ToDeliver))| {
+            let is_confirmed = judged.is_confirmed();
+            let ToDeliver { judgement, is_held, .. } = judged;
+            let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
+            let settlement = match judgement.verdict {
+                _ if is_held => Err(held(&judgement.stamp)),
+                _ if !is_confirmed => Err(doubts::unsettled()),
+                Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
+                Verdict::Drop => Ok(Settlement::Dropped(synthetic())),
+                Verdict::Quarantine => {
+                    sent.remove(&index).unwrap_or_else(|| Err(forgotten())).map(|dead_letter| Settlement::Quarantined {
+                        placement: synthetic(),
+                        dead_letter,
+                        refuse: judgement.refuse || route.on_quarantine == OnQuarantine::Refuse,
+                    })
                 }
-                Outcome { judgement, settlement: settlement.unwrap_or_else(Settlement::Unsettled) }
-            })
-            .collect()
+            };
+            Outcome { judgement, settlement: settlement.unwrap_or_else(Settlement::Unsettled) }
+        };
+        records.iter().zip(judged).enumerate().map(outcome).collect()
     }
 
     /// The operator's word for one route beats the domain's, which beats the gate's default.
@@ -304,19 +307,23 @@ impl Gate {
         deliver_mesh(&mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
     }
 
-    /// Sends the letters of each queue, and gives back the id of each that is durable, in order.
+    /// Sends letters, each of the record with that number, and says of each whether it is durable: by its id.
     async fn send_letters(
         &self,
-        letters: BTreeMap<Arc<str>, Vec<DeadLetter>>,
-    ) -> BTreeMap<Arc<str>, std::vec::IntoIter<Result<String, Unsettled>>> {
+        letters: Vec<(usize, Arc<str>, DeadLetter)>,
+    ) -> BTreeMap<usize, Result<String, Unsettled>> {
+        let mut queues: BTreeMap<Arc<str>, Vec<(usize, DeadLetter)>> = BTreeMap::new();
+        for (index, queue, letter) in letters {
+            queues.entry(queue).or_default().push((index, letter));
+        }
         let mut answers = BTreeMap::new();
         // One queue after the other: a batch has one domain, seldom two.
-        for (queue, letters) in letters {
-            let borrowed: Vec<&DeadLetter> = letters.iter().collect();
+        for (queue, letters) in queues {
+            let borrowed: Vec<&DeadLetter> = letters.iter().map(|(_, letter)| letter).collect();
             let options = &self.options;
             let sent = deliver_letters(&*options.letters, &queue, &borrowed, &options.retry, &options.metrics).await;
-            let ids = sent.into_iter().zip(letters).map(|(answer, letter)| answer.map(|()| letter.id));
-            answers.insert(queue, ids.collect::<Vec<_>>().into_iter());
+            let sent = sent.into_iter().zip(letters);
+            answers.extend(sent.map(|(answer, (index, letter))| (index, answer.map(|()| letter.id))));
         }
         answers
     }
@@ -337,6 +344,24 @@ fn in_place<T>(work: impl FnOnce() -> T) -> T {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
     }
+}
+
+/// Takes the letters of those records.
+fn letters_of(judged: &mut [ToDeliver], is_due: impl Fn(&ToDeliver) -> bool) -> Vec<(usize, Arc<str>, DeadLetter)> {
+    let due = judged.iter_mut().enumerate().filter(|(_, judged)| is_due(judged));
+    due.filter_map(|(index, judged)| judged.letter.take().map(|(queue, letter)| (index, queue, letter))).collect()
+}
+
+/// Makes count what is on the mesh stream, and gives back what is not.
+fn remember<T, E>(judged: &mut [ToDeliver], forwarded: Vec<Result<T, E>>) -> Vec<Result<T, E>> {
+    let mut answers = forwarded.iter();
+    for judged in judged {
+        let is_settled = judged.is_forwarded() && answers.next().is_some_and(Result::is_ok);
+        if let Some(observed) = judged.observed.take().filter(|_| is_settled) {
+            observed.settle();
+        }
+    }
+    forwarded
 }
 
 fn forgotten() -> Unsettled {

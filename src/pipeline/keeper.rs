@@ -6,9 +6,8 @@
 //! again (`crate::memory`). A snapshot that cannot be read is told, and the gate starts with nothing.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +76,17 @@ impl Keeper {
         Self { rules, metrics, path, clock, checks, breakers, is_failing: false }
     }
 
+    /// Before anything is taken in: what the last run left on disk is not the last word any more. A crash must not find it clean, or
+    /// keys that came after it would be taken for keys that never came.
+    pub fn begin(&mut self) {
+        if self.path.exists() {
+            self.snapshot(false);
+            if self.is_failing {
+                let _ = fs::remove_file(&self.path);
+            }
+        }
+    }
+
     /// Lets time pass, and shows what has changed.
     pub fn beat(&mut self) {
         let now = (self.clock)();
@@ -115,6 +125,7 @@ impl Keeper {
         if usage.limit > 0 {
             metrics.state_entries.with_label_values(&labels).set(usage.entries as i64);
             metrics.state_limit.with_label_values(&labels).set(usage.limit as i64);
+            // A state that was read back brings what it had evicted before; one that began anew begins anew.
             let evicted = usage.evicted.saturating_sub(before.evicted);
             metrics.state_evicted.with_label_values(&labels).inc_by(evicted);
         }
@@ -216,17 +227,35 @@ fn tell([domain, contract, rule]: [&str; 3], check: &StreamCheck, standing: Stan
     }
 }
 
-/// Beside the old file, and then in its place: whoever reads it reads one or the other.
+/// Beside the old file, and then in its place: whoever reads it reads one or the other. Keys are hashed, but who knows how they are made
+/// can find short ones by trying: the file is its owner's alone.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let written = write_private(Path::new(&beside), bytes).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // On a full disk, half a file is in the way of others.
+        let _ = fs::remove_file(&beside);
     }
-    let beside = path.with_extension("new");
-    // Hashes of guessable keys can be found by trying.
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+    // After a loss of power, the old one is not to come back: it may have been clean.
+    written.and_then(|()| File::open(parent)?.sync_all())
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // One that was left behind keeps the mode it was made with.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    file.sync_all()
 }
 
 /// Keeps until `told` resolves, and gives the keeper back for a last snapshot.
@@ -256,5 +285,64 @@ pub async fn keep(mut keeper: Keeper, every: Option<Duration>, told: impl Future
         if is_due {
             saved = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RuleSource;
+    use crate::pipeline::rules::RuleOptions;
+
+    /// A keeper of rules that remember something, on an empty directory.
+    fn keeper(home: &Path) -> Keeper {
+        let shop = home.join("rules/shop");
+        fs::create_dir_all(&shop).unwrap();
+        let domain = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: shop, owner: {team: shop}}\n";
+        let contract = "apiVersion: meshgate/v1\nkind: EventContract\nmatch: {stream: shop}\n\
+                        metadata: {domain: shop, name: sold, version: 1.0.0, status: active}\n\
+                        stream: [{id: unique, type: duplicateValues, key: [this.id], window: 24h}]\n";
+        fs::write(shop.join("domain.yaml"), domain).unwrap();
+        fs::write(shop.join("sold.yaml"), contract).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let source = RuleSource::from(home.join("rules").as_path());
+        let (rules, loaded) = Rules::load(RuleOptions::new(source, Arc::clone(&metrics))).unwrap();
+        assert!(loaded.is_good, "{:?}", loaded.diagnostics);
+        Keeper::new(Arc::new(rules), metrics, home.join("data/gate.new"), crate::pipeline::now)
+    }
+
+    fn is_clean(path: &Path) -> bool {
+        Memory::default().restore(&fs::read(path).unwrap()).unwrap().is_clean
+    }
+
+    #[test]
+    fn a_snapshot_is_clean_until_the_next_run_begins() {
+        let home = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(home.path());
+        keeper.begin();
+        assert!(!keeper.path.exists(), "nothing was there to be marked");
+        keeper.snapshot(true);
+        assert!(is_clean(&keeper.path));
+        keeper.begin();
+        assert!(!is_clean(&keeper.path));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_snapshot_is_its_owners_alone_and_leaves_nothing_beside_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(home.path());
+        let data = home.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("gate.new.new"), "left by a crash").unwrap();
+        fs::set_permissions(data.join("gate.new.new"), fs::Permissions::from_mode(0o644)).unwrap();
+        keeper.snapshot(false);
+        assert_eq!(fs::metadata(&keeper.path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_file(&keeper.path).unwrap();
+        fs::create_dir_all(keeper.path.join("in the way")).unwrap();
+        keeper.snapshot(false);
+        assert!(keeper.is_failing);
+        assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
     }
 }

@@ -7,6 +7,7 @@
 pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
+mod doubts;
 mod gate;
 pub mod kcl;
 pub mod keeper;

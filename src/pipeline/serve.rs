@@ -182,8 +182,9 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         let mut told = stop.subscribe();
         async move { drop(told.wait_for(|stop| *stop).await) }
     };
+    let mut keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
+    tokio::task::block_in_place(|| keeper.begin());
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
-    let keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
     let keeper = tokio::spawn(super::keeper::keep(keeper, config.snapshot_every, told()));
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
