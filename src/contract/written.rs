@@ -215,7 +215,7 @@ pub(super) struct StreamFile {
     pub mode: Mode,
 }
 
-/// Keys remembered where a check does not say how many, at some 100 bytes each.
+/// Keys remembered where a check does not say how many, at 150 to 300 bytes each.
 const fn keys_default() -> usize {
     100_000
 }

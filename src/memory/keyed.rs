@@ -239,6 +239,30 @@ mod tests {
         proptest::collection::vec((0_i64..8, step), 0..200)
     }
 
+    #[test]
+    fn what_expires_together_is_forgotten_in_parts_and_never_as_if_there_were_no_room() {
+        let many = 2 * EXPIRED_AT_ONCE;
+        let (mut keyed, later) = (Keyed::new(many, 20), Timestamp::from_millis(50));
+        (0..many as u128).for_each(|key| keyed.insert(key, (), Timestamp::from_millis(0)));
+        assert!(!keyed.contains(0, later) && keyed.get(0, later).is_none());
+        keyed.expire(later);
+        assert_eq!(keyed.len(), EXPIRED_AT_ONCE);
+        (0..many as u128).for_each(|key| keyed.insert(many as u128 + key, (), later));
+        assert_eq!((keyed.len(), keyed.evicted(), keyed.is_complete(later)), (many, 0, true));
+    }
+
+    #[test]
+    fn what_is_far_in_the_future_is_not_believed() {
+        let (mut keyed, day) = (Keyed::new(10, 20), 86_400_000);
+        keyed.insert(1, (), Timestamp::from_millis(day));
+        assert!(keyed.get(1, Timestamp::from_millis(day - 1000)).is_some(), "batches overtake each other");
+        assert!(keyed.get(1, Timestamp::from_millis(0)).is_none());
+        for extreme in [i64::MIN, i64::MAX, i64::MIN] {
+            keyed.insert(2, (), Timestamp::from_millis(extreme));
+            keyed.expire(Timestamp::from_millis(extreme));
+        }
+    }
+
     proptest! {
         /// With room for every key, it is a map of what was touched less than `ttl` ago.
         #[test]

@@ -34,8 +34,9 @@ pub enum Reference {
 pub struct SavedKnown {
     #[n(0)]
     keys: SavedDuplicates,
+    /// `None` when nobody fed it.
     #[n(1)]
-    since: i64,
+    since: Option<i64>,
 }
 
 impl Known {
@@ -98,14 +99,14 @@ impl Known {
     }
 
     pub fn save(&self) -> SavedKnown {
-        SavedKnown { keys: self.keys.save(), since: self.since.millis() }
+        SavedKnown { keys: self.keys.save(), since: self.is_fed.then_some(self.since.millis()) }
     }
 
-    /// `is_clean` when nothing came after what was saved. If not, keys may have, and it takes time again until all are known.
+    /// `is_clean` when nothing came after what was saved. If not, or if nobody fed it, keys may have, and it takes time again until all are known.
     pub fn restore(&mut self, saved: SavedKnown, is_clean: bool) {
         self.keys.restore(saved.keys);
-        if is_clean {
-            self.since = Timestamp::from_millis(saved.since);
+        if let Some(since) = saved.since.filter(|_| is_clean) {
+            self.since = Timestamp::from_millis(since);
         }
     }
 }
@@ -149,6 +150,15 @@ mod tests {
         assert_eq!(known.find(1, at(4)), None, "the other is on its way");
         known.release(1, at(5));
         assert_eq!(known.find(1, at(6)), Some(Reference::Dangling));
+    }
+
+    #[test]
+    fn what_nobody_fed_is_unsure_after_a_deploy_too() {
+        let mut before = Known::new(10, WINDOW, 20, at(0));
+        before.set_fed(false, at(30));
+        let mut after = Known::new(10, WINDOW, 20, at(40));
+        after.restore(before.save(), true);
+        assert_eq!(after.find(1, at(41)), Some(Reference::Unsure));
     }
 
     #[test]

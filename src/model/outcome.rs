@@ -100,7 +100,7 @@ pub enum Trouble {
     Unavailable,
     /// The far end refused this record for good (access, encryption key, size). Retrying cannot help.
     Rejected,
-    /// The breaker of the event's contract is open. Retry later.
+    /// The breaker of the event's contract is open, or what decides about the event is on its way. Retry later.
     Held,
 }
 

@@ -338,7 +338,7 @@ impl Gate {
 }
 
 /// Runs computation on this thread while its other tasks move away, where the runtime has threads to move them to.
-fn in_place<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn in_place<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::gate::in_place;
 use super::keeper::Keeper;
 use super::rules::Rules;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
@@ -183,7 +184,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         async move { drop(told.wait_for(|stop| *stop).await) }
     };
     let mut keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
-    tokio::task::block_in_place(|| keeper.begin());
+    in_place(|| keeper.begin());
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
     let keeper = tokio::spawn(super::keeper::keep(keeper, config.snapshot_every, told()));
     let mut reloads = JoinSet::new();
