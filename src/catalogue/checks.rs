@@ -1,10 +1,10 @@
-//! Fields, rules and stream checks in words: what each demands, when, and what a violation leads to.
+//! Fields and rules in words: what each demands, when, and what a violation leads to.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::html::{Html, joined, piece};
-use super::words::{anything, count, key, list};
+use super::words::{count, key, list};
 use super::written::{WrittenContract, WrittenDomain};
 use crate::contract::Check;
 use crate::model::{Mode, Severity};
@@ -38,7 +38,20 @@ impl Consequence {
         Self { severity, on_fail: part(&check["on_fail"]).unwrap_or(by_severity), mode: own.and(mode) }
     }
 
-    fn words(self) -> &'static str {
+    pub(super) fn mode(self) -> Mode {
+        self.mode
+    }
+
+    pub(super) fn on_fail(self) -> OnFail {
+        self.on_fail
+    }
+
+    /// The same, of what leads to this.
+    pub(super) fn leading_to(self, on_fail: OnFail) -> Self {
+        Self { on_fail, ..self }
+    }
+
+    pub(super) fn words(self) -> &'static str {
         match (self.mode, self.on_fail) {
             (Mode::Off, _) => "Off: it is not judged.",
             (Mode::Shadow, OnFail::Quarantine) => {
@@ -83,30 +96,40 @@ pub(super) fn own(h: &mut Html, contract: &WrittenContract<'_>) {
 /// One field or rule.
 pub(super) fn check(h: &mut Html, anchor: &str, id: &str, written: &Value, consequence: Consequence) {
     h.block("li", &[("id", anchor)], |h| {
-        h.element("h5", &[], |h| {
-            h.code(id);
-            let severity = consequence.severity.as_str();
-            h.badge(severity, severity);
-            if let Some(dimension) = written["dimension"].as_str() {
-                h.badge("quiet", dimension);
-            }
-            if consequence.mode != Mode::Enforce {
-                h.badge("mode", consequence.mode.as_str());
-            }
-        });
-        h.markup("\n");
+        heading(h, id, written, consequence);
         match written["metric"].as_str() {
             Some(metric) => field(h, metric, written),
             None => rule(h, written),
         }
-        if let Some(message) = written["message"].as_str() {
-            h.element("p", &[], |h| {
-                h.text("Its producer is told: ").leaf("q", &[], message);
-            });
-            h.markup("\n");
-        }
+        told(h, "Its producer is told: ", written);
         h.paragraph("note", consequence.words());
     });
+}
+
+/// The id of a check, and how much it weighs.
+pub(super) fn heading(h: &mut Html, id: &str, written: &Value, consequence: Consequence) {
+    h.element("h5", &[], |h| {
+        h.code(id);
+        let severity = consequence.severity.as_str();
+        h.badge(severity, severity);
+        if let Some(dimension) = written["dimension"].as_str() {
+            h.badge("quiet", dimension);
+        }
+        if consequence.mode != Mode::Enforce {
+            h.badge("mode", consequence.mode.as_str());
+        }
+    });
+    h.markup("\n");
+}
+
+/// The message of a check, where it has one.
+pub(super) fn told(h: &mut Html, words: &'static str, written: &Value) {
+    if let Some(message) = written["message"].as_str() {
+        h.element("p", &[], |h| {
+            h.text(words).leaf("q", &[], message);
+        });
+        h.markup("\n");
+    }
 }
 
 fn text<'v>(written: &'v Value, key: &str) -> &'v str {
@@ -140,12 +163,12 @@ fn field(h: &mut Html, metric: &str, written: &Value) {
     h.markup("\n");
 }
 
-fn place(path: &str) -> &str {
+pub(super) fn place(path: &str) -> &str {
     if path.is_empty() { "the payload" } else { path }
 }
 
 /// What makes a value valid.
-fn valid(arguments: &Value) -> Html {
+pub(super) fn valid(arguments: &Value) -> Html {
     let mut told = Vec::new();
     if let Some(values) = arguments["validValues"].as_array() {
         told.push(piece(|h| {
@@ -179,51 +202,12 @@ fn rule(h: &mut Html, written: &Value) {
     expression("Its producer is told the text of", "messageExpression");
 }
 
-/// Stream checks. Whatever is written is told: this part of the format may grow without this page.
-pub(super) fn stream(h: &mut Html, entries: &[Value]) {
-    h.block("ul", &[("class", "checks")], |h| {
-        h.markup("\n");
-        for written in entries {
-            h.block("li", &[], |h| {
-                h.element("h5", &[], |h| {
-                    h.code(text(written, "id"));
-                    for name in ["severity", "dimension", "mode"] {
-                        if let Some(word) = written[name].as_str() {
-                            h.badge(if name == "severity" { word } else { "quiet" }, word);
-                        }
-                    }
-                });
-                h.markup("\n");
-                facts(h, written, &["id", "severity", "dimension", "mode"]);
-            });
-        }
-    });
-}
-
-/// A list of keys and values.
-pub(super) fn facts(h: &mut Html, written: &Value, except: &[&str]) {
-    h.block("dl", &[], |h| {
-        for (name, value) in written.as_object().into_iter().flatten() {
-            if !except.contains(&name.as_str()) {
-                fact(h, &capital(&key(name)), |h| {
-                    h.add(&anything(value));
-                });
-            }
-        }
-    });
-}
-
 /// One entry of a list of facts.
 pub(super) fn fact(h: &mut Html, name: &str, value: impl FnOnce(&mut Html)) {
     h.element("div", &[], |h| {
         h.leaf("dt", &[], name).element("dd", &[], value);
     });
     h.markup("\n");
-}
-
-fn capital(words: &str) -> String {
-    let mut chars = words.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + chars.as_str())
 }
 
 /// The lists of known values that a contract's fields refer to.

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::checks::fact;
 use super::html::{Html, joined, piece};
+use super::words::count;
 use super::written::WrittenDomain;
-use crate::contract::{Contract, Domain, Example};
+use crate::contract::{Contract, Domain, Example, SCHEMA_RULE};
 use crate::decode::json;
 use crate::gate::document::{self, Privacy, PrivateFields};
 use crate::model::{Judgement, Record, Verdict};
@@ -59,6 +60,12 @@ fn one(h: &mut Html, domain: &WrittenDomain<'_>, contract: &Contract, example: &
                     h.text(example.now);
                 });
             }
+            if !example.before.is_empty() {
+                // They may be other contracts', and hold what is private there.
+                fact(h, "Comes after", |h| {
+                    h.text(count(example.before.len(), "event")).text(" that the file shows");
+                });
+            }
             let transport = [
                 ("Stream", example.stream.as_deref()),
                 ("Partition key", shown.partition_key.as_deref()),
@@ -88,12 +95,13 @@ fn one(h: &mut Html, domain: &WrittenDomain<'_>, contract: &Contract, example: &
 
 /// The id of a rule, as a link where the page tells of it.
 fn rule(contract: &Contract, id: &str) -> Html {
-    let check = contract.checks().iter().find(|check| &*check.id == id);
+    let is_told = id != SCHEMA_RULE && contract.rule_ids().any(|known| known == id);
+    let is_policy = contract.checks().iter().any(|check| check.is_policy && &*check.id == id);
     piece(|h| {
-        let target = match check {
-            Some(check) if check.is_policy => format!("#policies/{id}"),
-            Some(_) => format!("#{}/{}/{id}", contract.domain, contract.name),
-            None => {
+        let target = match (is_policy, is_told) {
+            (true, _) => format!("#policies/{id}"),
+            (_, true) => format!("#{}/{}/{id}", contract.domain, contract.name),
+            _ => {
                 h.code(id);
                 return;
             }

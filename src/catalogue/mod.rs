@@ -17,6 +17,7 @@ mod html;
 mod policy;
 mod product;
 mod schema;
+mod stream;
 mod words;
 mod written;
 
@@ -69,6 +70,16 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// Whether the page tells of a contract, `DOMAIN/NAME`.
+    fn has(&self, name: &str) -> bool {
+        let is_it = |domain: &WrittenDomain<'_>, contract: &str| {
+            domain.contracts.iter().any(|there| *there.compiled.name == *contract)
+        };
+        name.split_once('/').is_some_and(|(of, contract)| {
+            self.domains.iter().any(|domain| *domain.domain.name == *of && is_it(domain, contract))
+        })
+    }
+
     fn head(&self, h: &mut Html) {
         h.markup("\n<meta charset=\"utf-8\">\n");
         let hash = |text: &str| BASE64.encode(Sha256::digest(text));
@@ -192,7 +203,7 @@ impl Page<'_> {
                 });
             });
             for contract in &domain.contracts {
-                product::article(h, domain, contract, &self.policies, self.history);
+                product::article(h, self, domain, contract);
             }
         });
     }

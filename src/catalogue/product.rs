@@ -2,26 +2,18 @@
 
 use serde_json::Value;
 
-use super::checks::{self, fact, facts};
-use super::history::{self, History};
+use super::checks::{self, fact};
 use super::html::{Html, joined};
-use super::policy;
 use super::schema::{self, Row};
 use super::words::{anything, span};
-use super::written::{WrittenContract, WrittenDomain, WrittenPolicy};
-use super::{examples, head};
+use super::written::{WrittenContract, WrittenDomain};
+use super::{Page, examples, head, history, policy, stream};
 use crate::contract::{Check, Contract, Status};
 use crate::model::Mode;
 use crate::rule::pointer::Pointer;
 
 /// Writes everything of one contract.
-pub(super) fn article(
-    h: &mut Html,
-    domain: &WrittenDomain<'_>,
-    contract: &WrittenContract<'_>,
-    policies: &[WrittenPolicy],
-    history: &History,
-) {
+pub(super) fn article(h: &mut Html, page: &Page<'_>, domain: &WrittenDomain<'_>, contract: &WrittenContract<'_>) {
     let compiled = contract.compiled;
     let name = format!("{}/{}", compiled.domain, compiled.name);
     let heading = format!("{name}-heading");
@@ -38,15 +30,13 @@ pub(super) fn article(
         h.block("dl", &[], |h| overview(h, contract));
         section(h, "Schema", |h| shape(h, domain, contract));
         if !contract.entries("fields").is_empty() || !contract.entries("rules").is_empty() {
-            section(h, "Rules", |h| {
-                checks::own(h, contract);
-                checks::lists(h, domain, contract);
-            });
+            section(h, "Rules", |h| checks::own(h, contract));
         }
         if !contract.entries("stream").is_empty() {
-            section(h, "Stream checks", |h| checks::stream(h, contract.entries("stream")));
+            section(h, "Stream checks", |h| stream::all(h, page, contract));
         }
-        let applying = policy::OfContract::of(policies, compiled);
+        checks::lists(h, domain, contract);
+        let applying = policy::OfContract::of(&page.policies, compiled);
         if !applying.is_empty() {
             section(h, "Policies", |h| applying.write(h));
         }
@@ -58,7 +48,7 @@ pub(super) fn article(
             section(h, "Examples", |h| examples::all(h, domain, compiled));
         }
         let sources = domain.sources(contract);
-        section(h, "History", |h| history::table(h, history, &compiled.file, &compiled.name, &sources));
+        section(h, "History", |h| history::table(h, page.history, &compiled.file, &compiled.name, &sources));
     });
 }
 
@@ -309,7 +299,7 @@ fn promises(h: &mut Html, contract: &WrittenContract<'_>) {
         });
     }
     if contract.part("breaker").is_object() {
-        section(h, "When too much is refused", |h| facts(h, contract.part("breaker"), &[]));
+        section(h, "When too much is refused", |h| stream::breaker(h, contract.part("breaker")));
     }
 }
 
