@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::contract::StreamCheck;
+use crate::contract::{Contract, StreamCheck};
 use crate::gate::breaker::Shown;
-use crate::memory::{State, Windows};
+use crate::memory::{Measure, State, Windows};
 use crate::metrics::Metrics;
 use crate::model::Timestamp;
 use crate::pipeline::rules::{InForce, Rules};
@@ -15,19 +15,18 @@ pub(super) fn checks(rules: &Rules) -> Value {
     let mut checks = Vec::new();
     for contract in in_force.domains().flat_map(|domain| domain.contracts.values()) {
         for (check, state) in in_force.states.of(contract).into_iter().flat_map(|states| states.of(contract)) {
-            let mut told = describe(check, state);
-            told.insert("domain".to_owned(), json!(&*contract.domain));
-            told.insert("contract".to_owned(), json!(&*contract.name));
-            checks.push(Value::Object(told));
+            checks.push(Value::Object(describe(contract, check, state)));
         }
     }
     json!({ "scope": "this gate", "checks": checks })
 }
 
-fn describe(check: &StreamCheck, state: &State) -> Map<String, Value> {
+fn describe(contract: &Contract, check: &StreamCheck, state: &State) -> Map<String, Value> {
     let usage = state.usage();
     let mut told = Map::new();
     let mut put = |key: &str, value: Value| drop(told.insert(key.to_owned(), value));
+    put("domain", json!(&*contract.domain));
+    put("contract", json!(&*contract.name));
     put("rule", json!(&*check.id));
     put("type", json!(check.kind));
     put("dimension", json!(check.dimension.map(|dimension| dimension.as_str())));
@@ -42,7 +41,13 @@ fn describe(check: &StreamCheck, state: &State) -> Map<String, Value> {
 }
 
 fn windows(windows: &Windows) -> Value {
-    let bounds: Vec<String> = windows.terms().bounds.iter().map(|b| format!("{} {}", b.name, b.threshold)).collect();
+    let unit = match windows.terms().measure {
+        Measure::Latency => " ms",
+        Measure::Hits { percent: true } => " %",
+        _ => "",
+    };
+    let bounds: Vec<String> =
+        windows.terms().bounds.iter().map(|b| format!("{} {}{unit}", b.name, b.threshold)).collect();
     let (since, events) = windows.present();
     let last = windows.last().map(|last| {
         let values =
@@ -105,7 +110,8 @@ pub(super) fn candidate(rules: &Rules, metrics: &Metrics) -> Value {
     let series = |name: &str| -> Vec<Value> {
         let one = |(labels, value): (Vec<(String, String)>, f64)| {
             let mut told: Map<String, Value> = labels.into_iter().map(|(name, value)| (name, json!(value))).collect();
-            told.insert("events".to_owned(), json!(value));
+            // A count, so it is told as a whole number.
+            told.insert("events".to_owned(), json!(value as u64));
             Value::Object(told)
         };
         metrics.counters(name).into_iter().map(one).collect()

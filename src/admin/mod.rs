@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::RuleSource;
 use crate::config::git::GitRules;
-use crate::contract::{Contract, Domain};
+use crate::contract::{Contract, Domain, StreamCheck};
 use crate::metrics::Metrics;
 use crate::pipeline::now;
 use crate::pipeline::origin::Origin;
@@ -195,7 +195,19 @@ fn describe_contract(contract: &Contract) -> Value {
         "stream": contract.stream.as_ref().map(|glob| glob.as_str()),
         "type": contract.event_type.as_deref(),
         "rules": contract.rule_ids().collect::<Vec<_>>(),
+        "streamChecks": contract.stream_checks().map(describe_stream_check).collect::<Vec<_>>(),
+        "breaker": contract.breaker.as_ref().map(|terms| json!({
+            "maxQuarantineRatio": terms.ratio_max,
+            "windowSeconds": terms.window as f64 / 1000.0,
+            "minEvents": terms.events_min,
+            "action": terms.action.as_str(),
+        })),
     })
+}
+
+/// What it does at present is on `/checks`.
+fn describe_stream_check(check: &StreamCheck) -> Value {
+    json!({"rule": &*check.id, "type": check.kind, "mode": check.mode.as_str(), "judgesEvents": !check.is_windowed()})
 }
 
 async fn reload(admin: Arc<Admin>) -> Response<Full<Bytes>> {

@@ -39,5 +39,12 @@ pub use states::States;
 pub use typed::{Typed, Unparsed};
 pub use written::{BreakerAction, BreakerTerms, DlqPayload, Owner, Status, UnknownType};
 
+impl Contract {
+    /// Its entries of `stream` that are not off.
+    pub fn stream_checks(&self) -> impl Iterator<Item = &StreamCheck> {
+        self.live_streams()
+    }
+}
+
 /// Rule files by their path relative to the rules directory, `/`-separated.
 pub type RuleFiles = BTreeMap<String, Vec<u8>>;

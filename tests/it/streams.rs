@@ -170,7 +170,10 @@ fn windows_alert_and_blame_no_event() {
     let check = |rule: &str| shown["checks"].as_array().and_then(|all| all.iter().find(|c| c["rule"] == rule)).cloned();
     let empty = check("empty").expect("it is shown");
     assert_eq!(empty["window"]["standing"], "fails", "{empty}");
-    assert_eq!(empty["window"]["bounds"], json!(["nullValues must be less than 50"]));
+    assert_eq!(empty["window"]["bounds"], json!(["nullValues must be less than 50 %"]));
+    let contract = &gate.admin("/contracts").json()["domains"][0]["contracts"][0];
+    let volume = json!({"rule": "volume", "type": "rowCount", "mode": "enforce", "judgesEvents": false});
+    assert_eq!((&contract["streamChecks"][0], &contract["breaker"]), (&volume, &json!(null)), "{contract}");
     assert_eq!(empty["window"]["last"]["values"], json!({"nullValues": 100.0}));
     assert!(gate.log().iter().any(|line| line.contains("the last window fails") && line.contains("volume")));
     wait_until("the share to hold again", Duration::from_secs(30), || {
@@ -259,6 +262,8 @@ fn a_breaker_that_forwards_tells_what_is_wrong_and_can_be_closed_by_hand() {
     (0..20).for_each(|n| assert!(put(&gate, &sold("x", n))));
     assert_eq!((events(&gate, "quarantine"), events(&gate, "forward")), (9.0, 11.0));
     assert_eq!(gate.metric("meshgate_violations_total", &[r#"mode="shadow""#]), 11.0);
+    let breaker = json!({"maxQuarantineRatio": 0.5, "windowSeconds": 3600.0, "minEvents": 10, "action": "forward"});
+    assert_eq!(gate.admin("/contracts").json()["domains"][0]["contracts"][0]["breaker"], breaker);
     let mut admin = Http::connect(gate.admin).expect("the admin port");
     assert_eq!(admin.send("GET", "/breakers/shop/sold/close", &[], b"").expect("an answer").status, 405);
     assert_eq!(admin.send("POST", "/breakers/shop/none/close", &[], b"").expect("an answer").status, 404);
