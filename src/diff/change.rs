@@ -339,7 +339,8 @@ fn settings(old: &WrittenContract<'_>, new: &WrittenContract<'_>) -> Vec<Setting
     let mut tell = |key: &str, (was, is): (Value, Value), asks: Bump, is_short: bool| {
         if was != is {
             let shown = |value: &Value| {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let text = value.as_str().filter(|text| !text.is_empty());
+                let text = text.map_or_else(|| value.to_string(), str::to_owned);
                 is_short.then(|| if value.is_null() { "not set".to_owned() } else { text })
             };
             settings.push(Setting { key: key.to_owned(), was: shown(&was), is: shown(&is), asks });
@@ -350,7 +351,8 @@ fn settings(old: &WrittenContract<'_>, new: &WrittenContract<'_>) -> Vec<Setting
     tell("metadata.status", status, Bump::Minor, true);
     tell("mode", both(&|c| json!(c.compiled.mode)), Bump::Minor, true);
     // How far these ask a version to move, compatibility says.
-    for (key, part) in [("match", "stream"), ("match", "type"), ("payload", "pointer"), ("payload", "schema")] {
+    tell("payload.pointer", both(&|c| json!(c.compiled.payload.to_string())), Bump::Patch, true);
+    for (key, part) in [("match", "stream"), ("match", "type"), ("payload", "schema")] {
         tell(&format!("{key}.{part}"), both(&|c| c.part(key)[part].clone()), Bump::Patch, true);
     }
     tell(
@@ -359,12 +361,15 @@ fn settings(old: &WrittenContract<'_>, new: &WrittenContract<'_>) -> Vec<Setting
         Bump::Patch,
         true,
     );
-    for part in ["owner", "description", "tags"] {
+    tell("metadata.owner", both(&|c| json!(c.compiled.owner)), Bump::Patch, false);
+    for part in ["description", "tags"] {
         tell(&format!("metadata.{part}"), both(&|c| c.part("metadata")[part].clone()), Bump::Patch, false);
     }
-    for key in ["privacy", "slo", "reference", "breaker"] {
+    for key in ["privacy", "slo", "reference"] {
         tell(key, both(&|c| c.part(key).clone()), Bump::Patch, false);
     }
+    // It holds events that were taken, or lets those pass that were not.
+    tell("breaker", both(&|c| c.part("breaker").clone()), Bump::Minor, true);
     tell("examples", both(&|c| c.part("examples").clone()), Bump::None, false);
     settings
 }

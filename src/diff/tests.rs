@@ -225,8 +225,8 @@ fn another_place_or_type_is_not_known_to_be_compatible() {
         "c\nx\ny\n",
         expect![[r#"
             sold changed backward unknown forward unknown
-              match.type Some("sold") -> Some("sale")
               payload.pointer Some("/data") -> Some("/body")
+              match.type Some("sold") -> Some("sale")
               asks major at least 2.0.0
               unknown: not known to be backward compatible: some keywords cannot be compared
               version: the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher

@@ -113,7 +113,9 @@ fn write_contract(contract: &ContractChange, paint: &Paint, out: &mut dyn Write)
     for rule in &contract.rules {
         let keys = if rule.keys.is_empty() { String::new() } else { format!(" ({})", rule.keys.join(", ")) };
         let (kind, change) = (rule.kind.as_str(), rule.change.as_str());
-        writeln!(out, "  {kind} {} {change}{keys}: {}", printable(&rule.id), rule.effects.join(", "))?;
+        // The schema has no name beside its own.
+        let id = if rule.id == kind { String::new() } else { format!(" {}", printable(&rule.id)) };
+        writeln!(out, "  {kind}{id} {change}{keys}: {}", rule.effects.join(", "))?;
     }
     let binding = contract.binding || contract.change != Change::Changed;
     if !binding {
