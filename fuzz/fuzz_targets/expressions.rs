@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use meshgate_core::decode::json;
 use meshgate_core::model::Timestamp;
 use meshgate_core::rule::capture::{Captured, Captures, Reads, naive};
-use meshgate_core::rule::expr::{Bindings, Expression, Ground, SlotScope, Yields};
+use meshgate_core::rule::expr::{Bindings, Expression, Ground, Scalar, SlotScope, Yields};
 use meshgate_core::rule::number_types::NumberTypes;
 use meshgate_core::rule::pointer::Pointer;
 use meshgate_core::rule::schema::Schema;
@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     let record =
         RecordFacts { stream: "s", partition_key: Some("k"), explicit_hash_key: None, arrived: NOW, size: text.len() };
     let scope = Scope { this, event: &event, record, now: NOW };
-    for yields in [Yields::Bool, Yields::Text] {
+    for yields in [Yields::Bool, Yields::Text, Yields::Scalar] {
         let Ok(mut expression) = Expression::compile(source, yields) else { continue };
         let mut reads = Reads::default();
         expression.read_slots(&mut reads, Ground { payload: &PAYLOAD, numbers: &NUMBER_TYPES, masks: &[] });
@@ -58,6 +58,12 @@ fuzz_target!(|data: &[u8]| {
             Yields::Text => {
                 if let Some(answer) = expression.text_on_slots(&slots) {
                     assert_eq!(answer, expression.text(&bindings), "{source}");
+                }
+            }
+            Yields::Scalar => {
+                let shown = |scalar: Scalar<'_>| format!("{scalar:?}");
+                if let Some(answer) = expression.scalar_on_slots(&slots, shown) {
+                    assert_eq!(answer, expression.scalar(&bindings, shown), "{source}");
                 }
             }
         }
