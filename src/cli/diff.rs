@@ -24,14 +24,14 @@ use crate::diff::{self, Change, Report};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
-  meshgate diff origin/main                     the work tree's ./rules, compared with those of a branch
-  meshgate diff v1.4.0 contracts --allow full   another directory; neither old nor new events may be refused
+  meshgate diff origin/main                     ./rules, compared with those of a branch
+  meshgate diff v1.4.0 contracts --allow full   old events and new ones, both ways
   meshgate diff rules.old rules.new             two directories
   meshgate diff main --sample events.ndjson --stream orders-events --fail-on-verdicts
   meshgate diff main --dlq                      which dead letters the new rules would forward
 
-Exit codes: 0 nothing to object to; 1 an incompatibility that is not allowed, a version that did not move enough, or
-(with --fail-on-verdicts) a verdict that changed; 2 usage or operational error.")]
+Exit codes: 0 nothing to object to; 1 an incompatibility that is not allowed, a version that did not
+move enough, or (with --fail-on-verdicts) a verdict that changed; 2 usage or operational error.")]
 pub struct DiffArgs {
     /// A git revision, or a directory when the second argument is one too
     #[arg(value_name = "REV|OLD_DIR")]

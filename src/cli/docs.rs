@@ -27,7 +27,8 @@ Examples:
   meshgate docs contracts -o public/index.html  another directory; for GitHub or GitLab Pages
   meshgate docs -o - | gzip > catalogue.html.gz
 
-Exit codes: 0 written; 1 an error in some rule file, and nothing was written; 2 usage or operational error.")]
+Exit codes: 0 written; 1 an error in some rule file, and nothing was written; 2 usage or
+operational error.")]
 pub struct DocsArgs {
     /// Directory of the rule files, one directory a domain in it
     #[arg(default_value = "rules", value_name = "DIR")]

@@ -1,6 +1,5 @@
 //! `meshgate export`: contracts in other formats.
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,13 +7,18 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
-use super::{GOOD, trouble};
+use super::{GOOD, output, trouble};
 use crate::config::rules;
+use crate::contract::shape::FORMAT_SCHEMA;
 use crate::contract::{self, Contract, Domain, RuleFiles, diagnostic};
 use crate::export::{self, Exported};
 
-/// Write contracts in another format.
+/// Write contracts, or what they are written by, in another format.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meshgate export odcs -o catalogue                   each contract as ODCS, for catalogues
+  meshgate export schema > rules/contract.schema.json what editors complete rule files from")]
 pub struct ExportArgs {
     #[command(subcommand)]
     format: Format,
@@ -23,7 +27,17 @@ pub struct ExportArgs {
 #[derive(Subcommand)]
 enum Format {
     Odcs(OdcsArgs),
+    Schema(SchemaArgs),
 }
+
+/// The JSON Schema of rule files, for editors.
+///
+/// Rule files name it in their first line: `# yaml-language-server: $schema=../contract.schema.json`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  meshgate export schema > rules/contract.schema.json")]
+struct SchemaArgs {}
 
 /// As ODCS v3.1 (Open Data Contract Standard), one file a contract.
 ///
@@ -32,8 +46,8 @@ enum Format {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  meshgate export odcs --contract orders/order.placed    print one contract
-  meshgate export odcs rules -o catalogue                write catalogue/DOMAIN/CONTRACT.odcs.yaml for each
+  meshgate export odcs --contract orders/order.placed   print one contract
+  meshgate export odcs rules -o catalogue               catalogue/DOMAIN/CONTRACT.odcs.yaml for each
 
 Exit codes: 0 written; 2 nothing was written.")]
 struct OdcsArgs {
@@ -53,8 +67,11 @@ struct OdcsArgs {
 
 /// Reads, writes.
 pub fn run(args: &ExportArgs) -> ExitCode {
-    let Format::Odcs(args) = &args.format;
-    match odcs(args) {
+    let done = match &args.format {
+        Format::Odcs(args) => odcs(args),
+        Format::Schema(SchemaArgs {}) => print(FORMAT_SCHEMA),
+    };
+    match done {
         Ok(()) => ExitCode::from(GOOD),
         Err(message) => trouble(message),
     }
@@ -78,7 +95,7 @@ fn odcs(args: &OdcsArgs) -> Result<(), String> {
     match (&args.out, wanted.as_slice(), &args.contract) {
         (_, [], Some(name)) => Err(format!("there is no contract {name}; there are {}", names())),
         (_, [], None) => Err(format!("there is no contract in {}", args.rules.display())),
-        (None, [(domain, contract)], _) => print(&exported(&files, domain, contract)?),
+        (None, [(domain, contract)], _) => print(&exported(&files, domain, contract)?.text),
         (None, _, _) => Err(format!("of several contracts, --contract prints one ({}); -o DIR writes all", names())),
         (Some(out), wanted, _) => write(&files, wanted, out, args.force),
     }
@@ -93,10 +110,10 @@ fn exported(files: &RuleFiles, domain: &Domain, contract: &Contract) -> Result<E
     Ok(exported)
 }
 
-fn print(exported: &Exported) -> Result<(), String> {
+fn print(text: &str) -> Result<(), String> {
     let mut out = io::stdout().lock();
-    match out.write_all(exported.text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print the contract: {error}")),
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("cannot print it: {error}")),
         _ => Ok(()),
     }
 }
@@ -104,21 +121,13 @@ fn print(exported: &Exported) -> Result<(), String> {
 /// What can be refused is refused before anything is written.
 fn write(files: &RuleFiles, wanted: &[(&Arc<Domain>, &Arc<Contract>)], out: &Path, force: bool) -> Result<(), String> {
     let path = |contract: &Contract| out.join(&*contract.domain).join(format!("{}.odcs.yaml", contract.name));
-    let there: Vec<String> = wanted
-        .iter()
-        .map(|(_, contract)| path(contract))
-        .filter(|path| path.exists())
-        .map(|path| path.display().to_string())
-        .collect();
-    if !there.is_empty() && !force {
-        return Err(format!("{} is there already; nothing was written. --force overwrites", there.join(" and ")));
+    if !force {
+        output::refuse_those_there(wanted.iter().map(|(_, contract)| path(contract)))?;
     }
     for (domain, contract) in wanted {
         let path = path(contract);
         let text = exported(files, domain, contract)?.text;
-        let cannot_write = |error: io::Error| format!("cannot write {}: {error}", path.display());
-        fs::create_dir_all(path.parent().unwrap_or(out)).map_err(cannot_write)?;
-        fs::write(&path, text).map_err(cannot_write)?;
+        output::write_file(&path, &text)?;
         println!("{}", path.display());
     }
     Ok(())

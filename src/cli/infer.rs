@@ -13,6 +13,7 @@ use super::judge::{open, progress};
 use super::output::{self, Format, Row};
 use super::{FINDINGS, GOOD, trouble};
 use crate::config::rules;
+use crate::contract::shape::FORMAT_SCHEMA;
 use crate::contract::{self, RuleFiles, StreamGlob, diagnostic};
 use crate::decode::json::Malformed;
 use crate::infer::{
@@ -28,14 +29,17 @@ use crate::rule::pointer::Pointer;
 #[command(after_help = "\
 Examples:
   meshgate infer events.ndjson                      print the contract and its schema
-  meshgate infer events.ndjson --out rules/orders   write rules/orders/TYPE.yaml, schemas/TYPE.json, and a domain.yaml
-                                                    where there is none
-  meshgate infer events.json --type order.placed    of several types, this one; otherwise the most frequent
+  meshgate infer events.ndjson --out rules/orders   write TYPE.yaml and schemas/TYPE.json there
+  meshgate infer events.json --type order.placed    of several types, this one
   zcat archive/*.gz | meshgate infer - --format json
 
 Then: meshgate check rules && meshgate judge events.ndjson --contract orders/order.placed
 
-Exit codes: 0 drafted; 1 drafted, but some of the sample is no JSON and was left out; 2 nothing was drafted.")]
+With --out, domain.yaml and ../contract.schema.json, which editors complete from, are written too
+where there is none.
+
+Exit codes: 0 drafted; 1 drafted, but some of the sample is no JSON and was left out; 2 nothing was
+drafted.")]
 pub struct InferArgs {
     /// NDJSON, one event a line, or one JSON array of events; - for stdin
     file: PathBuf,
@@ -215,6 +219,9 @@ fn hinted(malformed: Malformed) -> String {
     format!("not strict JSON: {malformed}{hint}")
 }
 
+/// The name rule files call the format's schema by.
+const FORMAT_FILE: &str = "contract.schema.json";
+
 /// The domain's name is that of its directory.
 fn domain_name(out: &Path) -> Result<String, String> {
     // `.` and `..` name a directory that is there.
@@ -238,14 +245,8 @@ fn domain_name(out: &Path) -> Result<String, String> {
 fn write(draft: &Draft, out: &Path, domain: &str, force: bool) -> Result<Vec<PathBuf>, String> {
     let drafted =
         [(format!("{}.yaml", draft.name), &draft.contract), (format!("schemas/{}.json", draft.name), &draft.schema)];
-    let there: Vec<String> = drafted
-        .iter()
-        .map(|(name, _)| out.join(name))
-        .filter(|path| path.exists())
-        .map(|path| path.display().to_string())
-        .collect();
-    if !there.is_empty() && !force {
-        return Err(format!("{} is there already; nothing was written. --force overwrites", there.join(" and ")));
+    if !force {
+        output::refuse_those_there(drafted.iter().map(|(name, _)| out.join(name)))?;
     }
     let mut files: Vec<(&str, &str)> = drafted.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let has_domain = ["domain.yaml", "domain.yml"].iter().any(|name| out.join(name).exists());
@@ -261,10 +262,17 @@ fn write(draft: &Draft, out: &Path, domain: &str, force: bool) -> Result<Vec<Pat
     let mut written = Vec::new();
     for (name, text) in files {
         let path = out.join(name);
-        let cannot_write = |error: io::Error| format!("cannot write {}: {error}", path.display());
-        fs::create_dir_all(path.parent().unwrap_or(out)).map_err(cannot_write)?;
-        fs::write(&path, text).map_err(cannot_write)?;
+        output::write_file(&path, text)?;
         written.push(path);
+    }
+    // Where the first line of each file looks for it.
+    let format = match (out.file_name(), out.parent()) {
+        (Some(_), Some(parent)) => parent.join(FORMAT_FILE),
+        _ => out.join("..").join(FORMAT_FILE),
+    };
+    if !format.exists() {
+        output::write_file(&format, FORMAT_SCHEMA)?;
+        written.push(format);
     }
     Ok(written)
 }

@@ -27,7 +27,7 @@ use crate::rule::pointer::Pointer;
 Examples:
   meshgate judge events.ndjson --stream orders-events
   meshgate judge events.ndjson --contract orders/order.placed --verdicts refused.ndjson
-  zcat archive/*.gz | meshgate judge - --stream orders-events --now 2026-11-22T00:00:00Z --format json
+  zcat archive/*.gz | meshgate judge - --stream orders-events --now 2026-11-22T00:00:00Z
 
 Exit code 1 when any event would be quarantined.")]
 pub struct JudgeArgs {

@@ -48,11 +48,12 @@ Examples:
   meshgate check rules && meshgate test rules
   meshgate export odcs -o catalogue      contracts as ODCS, for catalogues
   meshgate diff origin/main              what a change of rules means, before it is merged
-  meshgate docs rules                    a page of what the domains offer: schemas, rules, owners, history
-  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders-events …
+  meshgate docs rules                    a page of what the domains offer, for those who use it
+  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders …
   meshgate dlq ls                        what was refused, why, and whose it is
 
-Exit codes: 0 good; 1 findings (a faulty rule file, a refused event, a failed example); 2 usage or operational error.";
+Exit codes: 0 good; 1 findings (a faulty rule file, a refused event, a failed example); 2 usage or
+operational error.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -93,4 +94,32 @@ impl Cli {
 pub(crate) fn trouble(message: impl std::fmt::Display) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::from(TROUBLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Where a terminal's width is not known, clap wraps at 100 columns, in the middle of an example.
+    const COLUMNS: usize = 100;
+
+    #[test]
+    fn each_command_has_examples_that_fit() {
+        let mut open = vec![Cli::command()];
+        while let Some(command) = open.pop() {
+            open.extend(command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            // What belongs to `dlq` has its examples there.
+            assert!(
+                help.contains("Examples:") || matches!(command.get_name(), "ls" | "show"),
+                "{}",
+                command.get_name()
+            );
+            for line in help.lines() {
+                assert!(line.chars().count() <= COLUMNS, "{}: {line}", command.get_name());
+            }
+        }
+    }
 }

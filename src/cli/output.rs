@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -110,6 +112,32 @@ pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Refuses to overwrite; for before anything is written.
+///
+/// # Errors
+///
+/// When one of them is there, in words for whoever asked.
+pub fn refuse_those_there(paths: impl Iterator<Item = PathBuf>) -> Result<(), String> {
+    let there: Vec<String> = paths.filter(|path| path.exists()).map(|path| path.display().to_string()).collect();
+    let are = match there.len() {
+        0 => return Ok(()),
+        1 => "is",
+        _ => "are",
+    };
+    Err(format!("{} {are} there already; nothing was written. --force overwrites", there.join(" and ")))
+}
+
+/// Writes a file, and the directories it stands in.
+///
+/// # Errors
+///
+/// When that fails, in words for whoever asked.
+pub fn write_file(path: &Path, text: &str) -> Result<(), String> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let written = directory.map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 #[cfg(test)]

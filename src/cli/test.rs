@@ -17,8 +17,8 @@ Examples:
   meshgate test                 the examples of the domains in ./rules
   meshgate test --format json   one JSON object a line
 
-Exit codes: 0 every example came out as expected, 1 some did not or a rule file has an error, 2 the directory cannot be
-read. A rule that no example fails is named, and is no error.")]
+Exit codes: 0 every example came out as expected, 1 some did not or a rule file has an error, 2 the
+directory cannot be read. A rule that no example fails is named, and is no error.")]
 pub struct TestArgs {
     #[command(flatten)]
     pub rules: RulesArgs,

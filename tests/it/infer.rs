@@ -40,7 +40,8 @@ fn a_draft_is_written_checks_and_forwards_the_sample() {
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(
         out,
-        "rules/orders/order.placed.yaml\nrules/orders/schemas/order.placed.json\nrules/orders/domain.yaml\n"
+        "rules/orders/order.placed.yaml\nrules/orders/schemas/order.placed.json\nrules/orders/domain.yaml\n\
+         rules/contract.schema.json\n"
     );
     assert!(err.contains("40 events of order.placed") && err.contains("order.lost (1)"), "{err}");
     assert!(!err.contains("ada"), "no private value is shown: {err}");
@@ -52,12 +53,17 @@ fn a_draft_is_written_checks_and_forwards_the_sample() {
     let counts: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(counts.iter().all(|line| line["count"] == 1), "only the other event breaks it: {out}");
 
+    let (_, schema, _) = meshgate(&["export", "schema"], home.path());
+    let format = home.path().join("rules/contract.schema.json");
+    assert_eq!(std::fs::read_to_string(&format).expect("a file"), schema, "what editors complete from");
+
     // What a person may have edited stays.
+    std::fs::write(&format, "{}").expect("a file");
     let contract = home.path().join("rules/orders/order.placed.yaml");
     std::fs::write(&contract, "edited").expect("a file");
     let (code, _, err) = meshgate(&infer, home.path());
     assert_eq!(code, Some(2));
-    assert!(err.contains("order.placed.yaml") && err.contains("--force"), "{err}");
+    assert!(err.contains("order.placed.json are there already") && err.contains("--force"), "{err}");
     assert_eq!(std::fs::read_to_string(&contract).expect("a file"), "edited");
     let domain = home.path().join("rules/orders/domain.yaml");
     let owned = std::fs::read_to_string(&domain).expect("a file").replace("TODO, contact", "checkout, contact");
@@ -65,6 +71,7 @@ fn a_draft_is_written_checks_and_forwards_the_sample() {
     let (code, _, err) = meshgate(&[&infer[..], &["--force"]].concat(), home.path());
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(std::fs::read_to_string(&domain).expect("a file"), owned, "the domain's file is never overwritten");
+    assert_eq!(std::fs::read_to_string(&format).expect("a file"), "{}", "nor is the format's");
     assert_eq!(meshgate(&["check"], home.path()).0, Some(0));
 
     // The same type under another name would take the domain out of service.

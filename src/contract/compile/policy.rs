@@ -128,7 +128,8 @@ impl<'f> Policies<'f> {
                 let hint = (!exempt.is_empty()).then(|| format!("exempt: {}", exempt.join(", ")));
                 policy.file.at(&at, Code::Policy, message).with_hint(hint).as_note()
             };
-            diagnostics.push(told);
+            // What it applies to may be among what failed.
+            diagnostics.extend((!applies.is_empty() || failed.is_empty()).then_some(told));
             policy.warn_of_idle_exemptions(contracts, failed);
             diagnostics.extend(policy.file.into_diagnostics());
         }
