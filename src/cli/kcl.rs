@@ -22,12 +22,13 @@ use crate::pipeline::watch as rules_watch;
 /// Gate the shards of an existing stream as a record processor of the KCL's MultiLangDaemon, which starts one of these a shard.
 #[derive(Args)]
 #[command(after_help = "\
-Examples (in the daemon's properties file):
-  executableName = meshgate kcl --stream orders-raw --config /etc/meshgate/meshgate.yaml
-  executableName = meshgate kcl --stream orders-raw --rules /etc/meshgate/rules --checkpoint-seconds 30
+Examples:
+  meshgate kcl --stream orders-raw --config /etc/meshgate/meshgate.yaml
+  meshgate kcl --stream orders-raw --rules /etc/meshgate/rules --checkpoint-seconds 30
 
-Standard input and output belong to the daemon: JSON lines, and nothing else. Logs go to standard error. A batch is answered when
-each of its records is on the mesh stream or in the dead-letter queue; docs/operators.md shows the properties file.")]
+Such a line is the executableName of the daemon's properties file, which docs/operators.md shows.
+Standard input and output belong to the daemon: JSON lines, and nothing else. Logs go to standard
+error. A batch is answered when each record is on the mesh stream or in the dead-letter queue.")]
 pub struct KclArgs {
     /// The stream the daemon reads: routes and contracts are found by it
     #[arg(long, value_name = "NAME")]
