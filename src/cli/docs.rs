@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::rules::{Color, FINDINGS, GOOD, Loaded, RulesArgs, exit};
-use super::trouble;
+use super::rules::{Color, Loaded, RulesArgs, exit};
+use super::{FINDINGS, GOOD, trouble};
 use crate::catalogue::{self, CHANGES_MAX, Change, GitHistory, History};
 use crate::config::git::run::CallError;
 use crate::config::history::{self, Commit, HistoryError, Log};
