@@ -60,7 +60,7 @@ pub enum GitError {
 fn remedy(told: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| told.contains(word));
     if says(&["remote ref", "not our ref"]) {
-        "name a branch, a tag or a whole commit id with `rules.ref`"
+        "name a branch, a tag or a whole commit id with `rules.ref`, or the candidate's with `rules.candidate.ref`"
     } else if says(&[
         "could not read Username",
         "could not read Password",
@@ -268,6 +268,7 @@ impl Repository {
         if held.lock.is_some() {
             return Ok(());
         }
+        self.refuse_foreign()?;
         let file = (|| {
             if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 fs::create_dir_all(parent)?;
@@ -284,7 +285,6 @@ impl Repository {
         if !self.dir.exists() && old.exists() {
             fs::rename(&old, &self.dir).map_err(|error| self.cache_error(error))?;
         }
-        self.refuse_foreign()?;
         held.lock = Some(file);
         Ok(())
     }

@@ -230,6 +230,7 @@ fn what_is_no_cache_is_not_touched() {
     let told = place.rules("main", "").fetch().unwrap_err().to_string();
     assert!(told.contains("something else") && told.contains("rules.cache"), "{told}");
     assert_eq!(fs::read(cache.join("meshgate.db")).unwrap(), b"events");
+    assert!(!place.path("cache.git.lock").exists());
     fs::remove_dir_all(&cache).unwrap();
     place.git(place.home.path(), &["clone", "-q", "--bare", "remote.git", "cache.git"]);
     assert!(matches!(place.rules("main", "").fetch(), Err(GitError::Foreign(_))));
