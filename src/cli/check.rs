@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::rules::{FINDINGS, GOOD, Loaded, RulesArgs, TROUBLE, count, exit};
+use super::rules::{self, Loaded, RulesArgs, count};
+use super::{FINDINGS, GOOD};
 use crate::contract::diagnostic::{self, Level};
 
 /// Check rule files: every fault with its file, line, column and a hint
@@ -39,13 +40,7 @@ pub enum Format {
 }
 
 pub fn run(args: &CheckArgs) -> ExitCode {
-    match args.rules.load() {
-        Ok(loaded) => exit(|out| write(&loaded, args.format, out)),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(TROUBLE)
-        }
-    }
+    rules::over(&args.rules, |loaded, out| write(loaded, args.format, out))
 }
 
 fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8> {

@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::rules::{Color, FINDINGS, GOOD, exit, prefix};
-use super::{output, trouble};
+use super::rules::{Color, exit, prefix};
+use super::{FINDINGS, GOOD, output, trouble};
 use crate::config::git::run::CallError;
 use crate::config::history::HistoryError;
 use crate::config::{history, rules};

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::Value;
 
-use super::rules::{Color, FINDINGS, GOOD, Loaded, RulesArgs, exit};
-use super::trouble;
+use super::rules::{Color, Loaded, RulesArgs, exit};
+use super::{FINDINGS, GOOD, trouble};
 use crate::catalogue::{self, CHANGES_MAX, Change, GitHistory, History};
 use crate::config::git::run::CallError;
 use crate::config::history::{self, Commit, HistoryError, Log};
@@ -118,7 +119,9 @@ fn change(commit: &Commit, version: Option<String>) -> Change {
 
 /// The version a contract's file gave itself.
 fn version(file: &[u8]) -> Option<String> {
-    yaml::parse(file).ok()?.value["metadata"]["version"].as_str().map(str::to_owned)
+    let written = yaml::parse(file).ok()?.value;
+    // A contract of the standard has it at the top.
+    [&written["metadata"]["version"], &written["version"]].into_iter().find_map(Value::as_str).map(str::to_owned)
 }
 
 /// Writes a file whole or not at all: whoever reads it meanwhile sees the old one or the new one.
@@ -139,4 +142,17 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&draft);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_where_its_format_has_it() {
+        let ours = b"metadata: {name: a, version: 1.2.0}\n";
+        assert_eq!(version(ours).as_deref(), Some("1.2.0"));
+        assert_eq!(version(b"kind: DataContract\nversion: 2.0.0\n").as_deref(), Some("2.0.0"));
+        assert_eq!((version(b"version: [1]\n"), version(b"{")), (None, None));
+    }
 }

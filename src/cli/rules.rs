@@ -6,15 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::{GOOD, trouble};
 use crate::config::rules;
 use crate::contract::{self, Compiled, RuleFiles, diagnostic};
-
-/// Exit code: everything is as it should be.
-pub const GOOD: u8 = 0;
-/// Exit code: the command did its work and found something.
-pub const FINDINGS: u8 = 1;
-/// Exit code: the command could not do its work.
-pub const TROUBLE: u8 = 2;
 
 #[derive(Debug, Clone, Args)]
 pub struct RulesArgs {
@@ -70,6 +64,14 @@ impl RulesArgs {
     }
 }
 
+/// Runs a command over the rule files of a directory, as [`exit`] does.
+pub fn over(args: &RulesArgs, run: impl FnOnce(&Loaded, &mut dyn Write) -> io::Result<u8>) -> ExitCode {
+    match args.load() {
+        Ok(loaded) => exit(|out| run(&loaded, out)),
+        Err(error) => trouble(error),
+    }
+}
+
 impl Loaded {
     pub fn text(&self, diagnostics: &[diagnostic::Diagnostic]) -> String {
         diagnostic::text(diagnostics, &self.files, &self.prefix, self.colour)
@@ -103,9 +105,6 @@ pub fn exit(run: impl FnOnce(&mut dyn Write) -> io::Result<u8>) -> ExitCode {
     match code {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(GOOD),
-        Err(error) => {
-            eprintln!("error: standard output cannot be written: {error}");
-            ExitCode::from(TROUBLE)
-        }
+        Err(error) => trouble(format!("standard output cannot be written: {error}")),
     }
 }

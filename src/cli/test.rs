@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::rules::{FINDINGS, GOOD, Loaded, RulesArgs, TROUBLE, count, exit};
+use super::rules::{self, Loaded, RulesArgs, count};
+use super::{FINDINGS, GOOD};
 use crate::contract::{Contract, ContractSet, Example, Tried};
 
 /// Run the examples in contracts, and name the rules that no example ever fails
@@ -37,13 +38,7 @@ pub enum Format {
 }
 
 pub fn run(args: &TestArgs) -> ExitCode {
-    match args.rules.load() {
-        Ok(loaded) => exit(|out| write(&loaded, args.format, out)),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(TROUBLE)
-        }
-    }
+    rules::over(&args.rules, |loaded, out| write(loaded, args.format, out))
 }
 
 /// What came of one contract's examples.

@@ -24,6 +24,9 @@ use self::run::{Answer, At, CallError, Git, LISTING_BYTES_MAX};
 use super::history::{self, HistoryError};
 use crate::contract::RuleFiles;
 
+/// A file in each cache. What has none is somebody's, and is not touched.
+const MARK: &str = "meshgate-cache";
+
 /// Objects in files of their own, their size, and packs, over which the cache is tidied.
 const LOOSE_MAX: u64 = 400;
 const LOOSE_KIB_MAX: u64 = 16 * 1024;
@@ -38,6 +41,11 @@ pub enum GitError {
     Refused { remote: String, reference: String, told: String },
     #[error("another gate keeps its rules in {}; give each gate a cache of its own with `rules.cache`", .0.display())]
     Shared(PathBuf),
+    #[error(
+        "{} holds something else than rules that were fetched, and a cache is made anew at will; \
+         name a directory that is not there yet with `rules.cache`", .0.display()
+    )]
+    Foreign(PathBuf),
     #[error("the cache {} cannot be written: {error}; name a directory that can be with `rules.cache`", .dir.display())]
     Cache { dir: PathBuf, error: String },
     #[error("there is no directory {path:?} in {reference} of {remote} (commit {commit}); name one with `rules.path`")]
@@ -52,13 +60,13 @@ pub enum GitError {
 fn remedy(told: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| told.contains(word));
     if says(&["remote ref", "not our ref"]) {
-        "name a branch, a tag or a whole commit id with `rules.ref`"
+        "name a branch, a tag or a whole commit id with `rules.ref`, or the candidate's with `rules.candidate.ref`"
     } else if says(&[
         "could not read Username",
         "could not read Password",
         "Authentication failed",
         "Permission denied",
-        "403",
+        "returned error: 403",
     ]) {
         "give the gate's user a credential helper or an ssh key that may read it"
     } else if says(&["Host key"]) {
@@ -260,6 +268,7 @@ impl Repository {
         if held.lock.is_some() {
             return Ok(());
         }
+        self.refuse_foreign()?;
         let file = (|| {
             if let Some(parent) = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 fs::create_dir_all(parent)?;
@@ -278,6 +287,19 @@ impl Repository {
         }
         held.lock = Some(file);
         Ok(())
+    }
+
+    /// A cache is renamed and removed when something is wrong with it, which nothing else must suffer.
+    fn refuse_foreign(&self) -> Result<(), GitError> {
+        if self.dir.join(MARK).is_file() {
+            return Ok(());
+        }
+        match fs::read_dir(&self.dir).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotADirectory => Err(self.cache_error(error)),
+            _ => Err(GitError::Foreign(self.dir.clone())),
+        }
     }
 
     /// In the cache as it is, or in a new one where that is what is wrong.
@@ -325,6 +347,8 @@ impl Repository {
         create_private(&new).map_err(in_cache)?;
         let made = history::asked(&configured(&new, None), &["init", "--quiet", "--bare", "--template="]);
         made.map_err(GitError::NoGit)?.map_err(|told| self.cache_error(told))?;
+        fs::write(new.join(MARK), "Made by meshgate, which replaces it when something is wrong with it.\n")
+            .map_err(in_cache)?;
         // What is known to be good, and what a candidate has, as far as it can be read. It is only missed when the remote is down.
         if let Ok(before) = std::path::absolute(&self.dir)
             && let Some(before) = before.to_str().filter(|_| self.dir.exists())

@@ -55,15 +55,21 @@ impl Contract {
     /// Judges an example as the gate would judge its bytes: a strict parse, the question whether this contract takes the
     /// event, then every rule, those that remember what came before among them. `set` is the contract's own.
     pub fn try_example(&self, example: &Example, set: &ContractSet) -> Tried {
-        let (verdict, found) = self.outcome(example, set);
+        let mut forgotten = Vec::new();
+        let (verdict, found) = self.outcome(example, set, &mut forgotten);
         let violations: BTreeSet<String> = found.iter().map(|(id, _)| id.clone()).collect();
         let failure = (verdict != example.verdict || violations != example.violations)
-            .then(|| failure(example, verdict, &violations, &found));
+            .then(|| failure(example, verdict, &violations, &found, &forgotten));
         Tried { verdict, violations, failure }
     }
 
-    /// The verdict, and the id and message of each violation.
-    fn outcome(&self, example: &Example, set: &ContractSet) -> (Verdict, Vec<(String, String)>) {
+    /// The verdict, and the id and message of each violation. What came before and was not remembered is added to `forgotten`.
+    fn outcome(
+        &self,
+        example: &Example,
+        set: &ContractSet,
+        forgotten: &mut Vec<String>,
+    ) -> (Verdict, Vec<(String, String)>) {
         let of_gate = |id: &str, message: String| vec![(id.to_owned(), message)];
         let malformed = |malformed: Malformed| (Verdict::Quarantine, of_gate("malformed", malformed.to_string()));
         let text = match json::text(&example.bytes) {
@@ -84,13 +90,11 @@ impl Contract {
         let record = self.record_of(example);
         let states = States::fresh(set, example.now);
         for (number, before) in example.before.iter().enumerate() {
-            remember(
-                before,
-                &RecordFacts { size: before.len(), ..record },
-                (number as u64 + 1, example.now),
-                set,
-                &states,
-            );
+            let facts = RecordFacts { size: before.len(), ..record };
+            let number = number as u64 + 1;
+            if let Err(why) = remember(before, &facts, (number, example.now), set, &states) {
+                forgotten.push(format!("event {number} of `before` is not remembered: {why}"));
+            }
         }
         let delivery = Delivery { source: u64::MAX, turn: Turn::in_request(0) };
         let recall = states.of(self).map(|states| Recall { states, delivery });
@@ -129,25 +133,33 @@ impl Contract {
     }
 }
 
-/// Lets an event go through the contract of the set that takes it: of its own stream, or of any.
+/// Lets an event go through the contract of the set that takes it: of its own stream, or of any. Or says why it leaves nothing behind.
 fn remember(
     text: &str,
     record: &RecordFacts<'_>,
     (request, now): (u64, Timestamp),
     set: &ContractSet,
     states: &States,
-) {
-    let Ok(event) = json::parse(text.as_bytes()) else { return };
+) -> Result<(), String> {
+    let event = json::parse(text.as_bytes()).map_err(|malformed| malformed.to_string())?;
     let mut all = set.domains().flat_map(|domain| domain.contracts.values()).filter(|contract| contract.is_live());
     let contract = match set.route(record.stream, &event, None) {
         Routed::Contract(contract) => Some(contract),
         Routed::Unknown { .. } => all.find(|contract| contract.refuses(None, &event).is_none()),
     };
-    let Some(contract) = contract else { return };
+    let contract = contract.ok_or("no contract takes it")?;
     let delivery = Delivery { source: request, turn: Turn::in_request(0) };
     let recall = states.of(contract).map(|states| Recall { states, delivery });
-    if let Ok(Ruling { verdict: Verdict::Forward, observed, .. }) = contract.judge(text, record, now, recall) {
-        observed.settle();
+    match contract.judge(text, record, now, recall) {
+        Ok(Ruling { verdict: Verdict::Forward, observed, .. }) => {
+            observed.settle();
+            Ok(())
+        }
+        Ok(Ruling { verdict, violations, .. }) => {
+            let rules: Vec<&str> = violations.iter().map(|violation| &*violation.rule).collect();
+            Err(format!("{}/{} says {}, for {}", contract.domain, contract.name, verdict.as_str(), rules.join(", ")))
+        }
+        Err(malformed) => Err(malformed.to_string()),
     }
 }
 
@@ -157,6 +169,7 @@ fn failure(
     verdict: Verdict,
     violations: &BTreeSet<String>,
     found: &[(String, String)],
+    forgotten: &[String],
 ) -> Diagnostic {
     let mut message = format!("example {:?} fails:", &*example.name);
     if verdict != example.verdict {
@@ -172,11 +185,8 @@ fn failure(
         message += &format!(" violated, though not expected: {};", list(unexpected.clone()));
     }
     message.pop();
-    let told: Vec<String> = found
-        .iter()
-        .filter(|(id, _)| unexpected.contains(&id))
-        .map(|(id, message)| format!("{id}: {message}"))
-        .collect();
+    let told = found.iter().filter(|(id, _)| unexpected.contains(&id)).map(|(id, message)| format!("{id}: {message}"));
+    let told: Vec<String> = told.chain(forgotten.iter().cloned()).collect();
     let hint = (!told.is_empty()).then(|| told.join("; "));
     Diagnostic::new(example.place.clone(), Code::ExampleFails, message).with_hint(hint)
 }

@@ -81,7 +81,9 @@ fn anywhere(node: &Node) -> Option<Suspicion> {
     if let Privacy::Suspected(suspicion, _) = Privacy::of(node, None, Privacy::Open) {
         return Some(suspicion);
     }
-    let members = node.members.named(node.of_kind(Kind::Object));
+    let mut members: Vec<_> = node.members.named(node.of_kind(Kind::Object)).collect();
+    // Of several, the one that is told does not depend on which event came first.
+    members.sort_unstable_by_key(|(key, _)| *key);
     let in_members = |(key, member): (&str, &Node)| named(member, Some(key)).or_else(|| anywhere(member));
     members.into_iter().find_map(in_members).or_else(|| node.items.as_deref().and_then(anywhere))
 }

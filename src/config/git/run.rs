@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one call of git may take.
 pub const TIME_MAX: Duration = Duration::from_secs(60);
@@ -15,8 +15,9 @@ pub const TIME_MAX: Duration = Duration::from_secs(60);
 /// The longest listing of a directory's files, in bytes.
 pub const LISTING_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// What git says of a fault, in bytes.
+/// What git says of a fault, in bytes, and how long that is waited for once git has ended.
 const TOLD_BYTES_MAX: u64 = 64 * 1024;
+const TOLD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Which repository a call is about.
 #[derive(Debug, Clone, Copy)]
@@ -74,19 +75,26 @@ impl<'p> Git<'p> {
             // Beside the reading, as git answers while it is asked. When it stops listening, its answer says why.
             thread::spawn(move || drop(stdin.write_all(&input)));
         }
+        let until = Instant::now() + self.time_max;
         let (out, err) = (reading(child.stdout.take(), bytes_max), reading(child.stderr.take(), TOLD_BYTES_MAX));
-        let Ok(out) = out.recv_timeout(self.time_max) else {
-            end(&mut child);
-            return Err(CallError::TooSlow(self.time_max));
+        let (out, is_whole) = gathered(&out, until);
+        let ended = match &out {
+            Ok(out) if out.len() as u64 > bytes_max => Err(CallError::TooLong(bytes_max)),
+            _ if is_whole => match ended(&mut child, until) {
+                Ok(Some(status)) => Ok(status),
+                Ok(None) => Err(CallError::TooSlow(self.time_max)),
+                Err(error) => Err(CallError::Io(error)),
+            },
+            _ => Err(CallError::TooSlow(self.time_max)),
         };
-        let told = err.recv_timeout(self.time_max).ok().and_then(Result::ok).unwrap_or_default();
-        if matches!(&out, Ok(out) if out.len() as u64 > bytes_max) {
-            end(&mut child);
-            return Err(CallError::TooLong(bytes_max));
-        }
-        let status = child.wait().map_err(CallError::Io)?;
+        let status = ended.inspect_err(|_| end(&mut child))?;
         let out = out.map_err(CallError::Io)?;
-        Ok(if status.success() { Answer::Good(out) } else { Answer::Bad(gist(&String::from_utf8_lossy(&told))) })
+        if status.success() {
+            return Ok(Answer::Good(out));
+        }
+        // What it started may outlive it and keep this pipe, as ssh does that shares its connection (ControlPersist).
+        let (told, _) = gathered(&err, Instant::now() + TOLD_TIME_MAX);
+        Ok(Answer::Bad(gist(&String::from_utf8_lossy(&told.unwrap_or_default()))))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -152,18 +160,48 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Reads to the end, one byte beyond the most at most.
+/// Its status once it has ended; `None` when that takes longer.
+fn ended(child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match child.try_wait()? {
+            None if Instant::now() < until => thread::sleep(pause),
+            status => return Ok(status),
+        }
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Reads to the end, one byte beyond the most at most, piece by piece.
 fn reading(pipe: Option<impl Read + Send + 'static>, bytes_max: u64) -> mpsc::Receiver<io::Result<Vec<u8>>> {
-    let (done, read) = mpsc::channel();
+    let (pieces, read) = mpsc::channel();
     thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let result = match pipe {
-            Some(pipe) => pipe.take(bytes_max + 1).read_to_end(&mut bytes).map(|_| bytes),
-            None => Ok(bytes),
-        };
-        drop(done.send(result));
+        let Some(pipe) = pipe else { return };
+        let (mut pipe, mut piece) = (pipe.take(bytes_max + 1), vec![0; 64 * 1024]);
+        loop {
+            match pipe.read(&mut piece) {
+                Ok(0) => return,
+                Ok(length) if pieces.send(Ok(piece[..length].to_vec())).is_err() => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return drop(pieces.send(Err(error))),
+            }
+        }
     });
     read
+}
+
+/// What was read until then, and whether that is all.
+fn gathered(read: &mpsc::Receiver<io::Result<Vec<u8>>>, until: Instant) -> (io::Result<Vec<u8>>, bool) {
+    let mut bytes = Vec::new();
+    loop {
+        match read.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Ok(piece)) => bytes.extend(piece),
+            Ok(Err(error)) => return (Err(error), true),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return (Ok(bytes), true),
+            Err(mpsc::RecvTimeoutError::Timeout) => return (Ok(bytes), false),
+        }
+    }
 }
 
 /// An answer of one line, without its end.
@@ -174,6 +212,8 @@ pub fn line(text: &[u8]) -> Result<String, CallError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -187,7 +227,6 @@ mod tests {
 
     #[test]
     fn a_program_that_hangs_is_ended_with_what_it_started() {
-        use std::os::unix::fs::PermissionsExt as _;
         let dir = TempDir::new().unwrap();
         let (program, pid) = (dir.path().join("git"), dir.path().join("pid"));
         std::fs::write(&program, format!("#!/bin/sh\nsleep 600 &\necho $! > {}\nwait\n", pid.display())).unwrap();
@@ -206,6 +245,31 @@ mod tests {
             "{}",
             state()
         );
+    }
+
+    /// As ssh leaves one behind that shares its connection.
+    #[test]
+    fn what_outlives_git_and_keeps_its_pipe_holds_nothing_up() {
+        for (code, told) in [(0, ""), (1, "no such branch")] {
+            let dir = TempDir::new().unwrap();
+            let (program, pid) = (dir.path().join("git"), dir.path().join("pid"));
+            let script = format!(
+                "#!/bin/sh\nsleep 600 > /dev/null &\necho $! > {}\necho out\necho 'fatal: no such branch' >&2\nexit {code}\n",
+                pid.display()
+            );
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let git = Git { program: program.as_os_str(), ..Git::new(At::Within(dir.path())) };
+            let began = Instant::now();
+            let answer = git.call(&[], None, 10).unwrap();
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+            match answer {
+                Answer::Good(out) => assert_eq!((out.as_slice(), code), (&b"out\n"[..], 0)),
+                Answer::Bad(said) => assert_eq!((said.as_str(), code), (told, 1)),
+            }
+            let sleep = std::fs::read_to_string(pid).unwrap();
+            assert!(Command::new("kill").arg(sleep.trim()).status().unwrap().success(), "it outlived git");
+        }
     }
 
     #[test]

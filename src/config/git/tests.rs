@@ -220,6 +220,30 @@ fn a_cache_that_is_locked_or_damaged_or_half_swapped_is_made_anew() {
 }
 
 #[test]
+fn what_is_no_cache_is_not_touched() {
+    let place = Place::new();
+    place.push("a.yaml", RULES);
+    // A slip in the settings: the gate's own data, a repository, a file.
+    let cache = place.path("cache.git");
+    fs::create_dir(&cache).unwrap();
+    fs::write(cache.join("meshgate.db"), "events").unwrap();
+    let told = place.rules("main", "").fetch().unwrap_err().to_string();
+    assert!(told.contains("something else") && told.contains("rules.cache"), "{told}");
+    assert_eq!(fs::read(cache.join("meshgate.db")).unwrap(), b"events");
+    assert!(!place.path("cache.git.lock").exists());
+    fs::remove_dir_all(&cache).unwrap();
+    place.git(place.home.path(), &["clone", "-q", "--bare", "remote.git", "cache.git"]);
+    assert!(matches!(place.rules("main", "").fetch(), Err(GitError::Foreign(_))));
+    fs::remove_dir_all(&cache).unwrap();
+    fs::write(&cache, "a file").unwrap();
+    assert!(matches!(place.rules("main", "").fetch(), Err(GitError::Foreign(_))));
+    // A volume that was made for it is empty.
+    fs::remove_file(&cache).unwrap();
+    fs::create_dir(&cache).unwrap();
+    place.rules("main", "").fetch().unwrap();
+}
+
+#[test]
 fn two_hundred_pushes_leave_no_more_than_a_few_hundred_objects() {
     let place = Place::new();
     // What cannot be compressed, so that what is kept counts.

@@ -321,7 +321,8 @@ impl<'r> Elements<'r> {
 
     fn relationships(&mut self, element: &Value, at: &Pointer) {
         if element["relationships"].as_array().is_some_and(|list| !list.is_empty()) {
-            let hint = "a list of known values can be: meshgate.reference, and invalidValues with validValuesFrom";
+            let hint =
+                "a check can be: {type: custom, engine: meshgate, implementation: {type: referentialIntegrity, …}}";
             let at = at.child("relationships");
             self.remarks.not_judged(&at, "relationships to other data are not judged", hint);
         }

@@ -263,9 +263,18 @@ fn slo(document: &Value, remarks: &mut Remarks) -> Option<(Value, Pointer)> {
                 }
                 slo = Some((written, at));
             }
-            "errorrate" | "er" | "latency" | "ly" | "frequency" | "fy" | "throughput" | "th" | "freshness" => {
-                let message = format!("the service level `{property}` is not judged yet");
-                remarks.not_judged(&at, message, "errorRate, once, is what the gate publishes as a target");
+            name @ ("errorrate" | "er" | "latency" | "ly" | "frequency" | "fy" | "throughput" | "th" | "freshness") => {
+                let message = format!("the service level `{property}` is not judged as one");
+                let hint = match name {
+                    "latency" | "ly" | "freshness" => {
+                        "a check can be: {type: custom, engine: meshgate, implementation: {type: latency, …}}"
+                    }
+                    "throughput" | "th" | "frequency" | "fy" => {
+                        "a metric of an object can be: rowCount with meshgate.window"
+                    }
+                    _ => "errorRate, once, is what the gate publishes as a target",
+                };
+                remarks.not_judged(&at, message, hint);
             }
             _ if for_people.contains(&property) => {}
             _ => for_people.push(property),

@@ -38,15 +38,18 @@ const PRIVATE: [&str; 17] = [
 ];
 /// Words that say it may.
 const OPEN: [&str; 5] = ["public", "internal", "open", "unclassified", "none"];
+/// Words that turn those into the opposite.
+const NOT: [&str; 3] = ["non", "not", "no"];
 
 /// How values of a classification are masked: `redact`, or `none`. `None` where its words are not known.
 pub(crate) fn default_mask(class: &str) -> Option<&'static str> {
     let class = class.to_lowercase();
     let words = || class.split(|c: char| !c.is_alphanumeric());
-    if words().any(|word| PRIVATE.contains(&word)) {
+    let is_open = words().any(|word| OPEN.contains(&word));
+    if words().any(|word| PRIVATE.contains(&word)) || is_open && words().any(|word| NOT.contains(&word)) {
         return Some("redact");
     }
-    words().any(|word| OPEN.contains(&word)).then_some("none")
+    is_open.then_some("none")
 }
 
 /// The names of metrics in v3.0, and what v3.1 calls them.

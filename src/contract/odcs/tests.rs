@@ -251,6 +251,9 @@ fn classifications_mask_by_their_words() {
         ("public", Some("none")),
         ("internal", Some("none")),
         ("non-public personal", Some("redact")),
+        ("Non-Public", Some("redact")),
+        ("not for public use", Some("redact")),
+        ("internal, no restrictions", Some("redact")),
         ("3", None),
         ("republic", None),
     ] {
