@@ -9,12 +9,15 @@ use meshgate::config::{self, Overrides, RuleSource};
 use meshgate::gate::delivery::RetryPolicy;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
-    DeadLetter, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode, Timestamp,
-    Trouble, Unsettled,
+    DeadLetter, Outcome, Placement, Record, Settlement, StreamDescription, Timestamp, Trouble, Unsettled,
 };
 use meshgate::pipeline::rules::{RuleOptions, Rules};
 use meshgate::pipeline::{Gate, GateOptions};
 use meshgate::port::{BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, MeshSink, StreamReader};
+
+#[path = "support/streams.rs"]
+mod streams;
+use streams::active_stream;
 
 const DOMAIN: &str = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: people, owner: {team: people}}\n";
 const CONTRACT: &str = "apiVersion: meshgate/v1\nkind: EventContract\n\
@@ -76,27 +79,7 @@ impl Catalog for FarEnd {
             if self.undescribed.load(SeqCst) {
                 return Err(CatalogError::Unavailable("scripted to be down".into()));
             }
-            let shard = Shard {
-                id: "shardId-000000000000".into(),
-                parent: None,
-                adjacent_parent: None,
-                range: HashKeyRange::divide(1).next().expect("one range"),
-                starting_sequence_number: "0".into(),
-                ending_sequence_number: None,
-            };
-            Ok(StreamDescription {
-                name: stream.to_owned(),
-                arn: String::new(),
-                status: "ACTIVE".into(),
-                mode: StreamMode::Provisioned,
-                retention_hours: 24,
-                created: Timestamp::default(),
-                encryption: "NONE".into(),
-                key_id: None,
-                consumer_count: 0,
-                max_record_size_kib: 1_024,
-                shards: vec![shard],
-            })
+            Ok(active_stream(stream, 1))
         })
     }
 

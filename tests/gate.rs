@@ -10,8 +10,8 @@ use meshgate::gate::delivery::RetryPolicy;
 use meshgate::gate::document;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
-    DeadLetter, HashKey, HashKeyRange, Outcome, Placement, Record, Settlement, Shard, StreamDescription, StreamMode,
-    Timestamp, Trouble, Unsettled, Verdict, ViolationKind,
+    DeadLetter, HashKey, HashKeyRange, Outcome, Placement, Record, Settlement, StreamDescription, Timestamp, Trouble,
+    Unsettled, Verdict, ViolationKind,
 };
 use meshgate::pipeline::rules::{RuleOptions, Rules};
 use meshgate::pipeline::{Gate, GateOptions};
@@ -19,6 +19,10 @@ use meshgate::port::{
     BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink, StreamReader,
 };
 use proptest::prelude::*;
+
+#[path = "support/streams.rs"]
+mod streams;
+use streams::active_stream;
 
 /// 2026-11-22T10:00:05Z, just after the sample order was placed.
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_605_000);
@@ -88,27 +92,7 @@ impl Catalog for FarEnd {
     }
 
     fn describe<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
-        let shard = |(index, range): (usize, HashKeyRange)| Shard {
-            id: format!("shardId-{index:012}").into(),
-            parent: None,
-            adjacent_parent: None,
-            range,
-            starting_sequence_number: "0".into(),
-            ending_sequence_number: None,
-        };
-        let description = StreamDescription {
-            name: stream.to_owned(),
-            arn: String::new(),
-            status: "ACTIVE".into(),
-            mode: StreamMode::Provisioned,
-            retention_hours: 24,
-            created: NOW,
-            encryption: "NONE".into(),
-            key_id: None,
-            consumer_count: 0,
-            max_record_size_kib: 2,
-            shards: HashKeyRange::divide(4).enumerate().map(shard).collect(),
-        };
+        let description = StreamDescription { created: NOW, max_record_size_kib: 2, ..active_stream(stream, 4) };
         Box::pin(async { Ok(description) })
     }
 

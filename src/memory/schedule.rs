@@ -41,7 +41,9 @@ impl Schedule {
             Some(text) => {
                 let times = text.split_once('-').and_then(|(from, until)| Some((minutes(from)?, minutes(until)?)));
                 let times = times.filter(|(from, until)| from < until);
-                times.ok_or_else(|| ("hours", "these are no hours such as 08:00-20:00".to_owned()))?
+                times.ok_or_else(|| {
+                    ("hours", "these are no hours of one day such as 08:00-20:00, the earlier first".to_owned())
+                })?
             }
             None => (0, 24 * 60),
         };

@@ -277,8 +277,9 @@ impl Gate {
             let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
             let settlement = match judgement.verdict {
                 _ if is_held => Err(held(&judgement.stamp)),
-                _ if !is_confirmed => Err(doubts::unsettled()),
+                // Before doubts are looked at: each answer belongs to one that `is_forwarded`.
                 Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
+                _ if !is_confirmed => Err(doubts::unsettled()),
                 Verdict::Drop => Ok(Settlement::Dropped(synthetic())),
                 Verdict::Quarantine => {
                     sent.remove(&index).unwrap_or_else(|| Err(forgotten())).map(|dead_letter| Settlement::Quarantined {

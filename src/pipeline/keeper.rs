@@ -182,7 +182,7 @@ impl Keeper {
                 );
             }
             Phase::HalfOpen => tracing::warn!(domain, contract, "a breaker lets some events through to see"),
-            Phase::Closed => tracing::info!(domain, contract, "a breaker closed: events are good again"),
+            Phase::Closed => tracing::info!(domain, contract, "a breaker closed: events are judged as ever"),
         }
     }
 
