@@ -10,6 +10,7 @@
 //!
 //! * [`model`]: the nouns.
 //! * [`memory`]: what checks remember between events.
+//! * [`lease`]: who reads which shard.
 //! * [`decode`], [`rule`]: bytes to events; what can be wrong with an event.
 //! * [`plan`]: a schema compiled for one pass over an event's bytes.
 //! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
@@ -17,12 +18,13 @@
 //!   events; writes a contract in another format.
 //! * [`diff`], [`catalogue`]: what a change of rule files means; what the domains offer, as one HTML page.
 //! * [`port`], [`metrics`]: the doors between shell parts; what is counted.
+//! * [`aws`]: clients for AWS, and what its errors mean.
 //! * [`source`], [`sink`]: protocols in, backends out.
 //! * [`config`]: settings as written, settings as run.
 //! * [`pipeline`]: wires a source through the gate to its sinks.
 //! * [`admin`], [`cli`]: what operators and people at a terminal use.
 //!
-//! `model`, `memory`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer`, `export`, `diff` and `catalogue` are the *core*: synchronous and
+//! `model`, `memory`, `lease`, `decode`, `rule`, `plan`, `contract`, `gate`, `infer`, `export`, `diff` and `catalogue` are the *core*: synchronous and
 //! pure. Time, bytes and randomness are passed in; no file, socket, clock, log or metric is touched. Same inputs, contracts and clock
 //! give the same verdicts.
 //!
@@ -31,6 +33,7 @@
 #![deny(unsafe_code)]
 
 pub mod admin;
+pub mod aws;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
@@ -40,6 +43,7 @@ pub mod diff;
 pub mod export;
 pub mod gate;
 pub mod infer;
+pub mod lease;
 pub mod memory;
 pub mod metrics;
 pub mod model;

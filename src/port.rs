@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{DeadLetter, Judgement, Outcome, Placement, Record, StreamDescription, Timestamp, Unsettled};
+use crate::lease::{Lease, Swap, Swapped};
+use crate::model::{
+    DeadLetter, HashKeyRange, Judgement, Outcome, Placement, Record, Shard, StreamDescription, Timestamp, Unsettled,
+};
 
 /// What the gate's own upstream client sends, naming its process, and its data port refuses when the name is its own: a gate
 /// that was made its own upstream would judge each record for ever.
@@ -23,6 +26,11 @@ pub trait Intake: Send + Sync {
     /// Judges and settles a batch written to one stream. Answers when every record is settled or has failed to:
     /// one outcome a record, in the order given.
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>>;
+
+    /// The records that a record written to `stream` stands for: itself, those of a container of the Kinesis Producer Library, what its
+    /// route's decoders make of it. None where the route says that it is to be ignored, which is counted here.
+    /// [`Self::settle`] does the same with what it is given; who asks beforehand has an outcome for each.
+    fn unfold(&self, stream: &str, record: Record) -> Result<Vec<Record>, IntakeError>;
 
     /// Judges events against one named contract and forwards nothing.
     fn judge(
@@ -165,5 +173,114 @@ pub enum CatalogError {
     #[error("the credentials of the gate may not ask this: {0}")]
     AccessDenied(String),
     #[error("the backend could not be asked: {0}")]
+    Unavailable(String),
+}
+
+/// A stream that others write to, read shard by shard. One attempt a call.
+pub trait ShardReader: Send + Sync {
+    /// All shards there are, closed ones that still hold records included.
+    fn shards<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<Shard>, ReadError>>;
+
+    /// Where reading is to begin, as a token for [`Self::records`] (`GetShardIterator`: lives 5 minutes, 5 calls a second and shard).
+    fn iterator<'a>(
+        &'a self,
+        stream: &'a str,
+        shard: &'a str,
+        from: ReadFrom<'a>,
+    ) -> BoxFuture<'a, Result<String, ReadError>>;
+
+    /// The next records (`GetRecords`: at most 10,000 or 10 MiB; 5 calls and 2 MB a second and shard).
+    fn records<'a>(
+        &'a self,
+        stream: &'a str,
+        iterator: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<ShardBatch, ReadError>>;
+
+    /// Has the shard's records sent as they come (`SubscribeToShard`, enhanced fan-out): for at most 5 minutes, to one reader of a
+    /// consumer at a time. `consumer` is its name, or its ARN; it is registered where it is not there.
+    fn subscribe<'a>(
+        &'a self,
+        stream: &'a str,
+        consumer: &'a str,
+        shard: &'a str,
+        from: ReadFrom<'a>,
+    ) -> BoxFuture<'a, Result<Box<dyn Subscription>, ReadError>>;
+}
+
+/// A shard's records as they are sent.
+pub trait Subscription: Send {
+    /// The next batch. `None`: it has come to its end, to be taken up again where the last batch ended.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<ShardBatch>, ReadError>>;
+}
+
+/// Records of a shard, in its order.
+#[derive(Debug, Clone)]
+pub struct ShardBatch {
+    pub records: Vec<ShardRecord>,
+    /// Where the next ones are: the token for [`ShardReader::records`], the sequence number of a [`Subscription`]. `None`: the shard is
+    /// closed, and these were its last.
+    pub next: Option<String>,
+    /// With the last records of a closed shard: those that follow it.
+    pub children: Vec<ChildShard>,
+    /// How far the last record is behind the newest one, 0 at the tip. Milliseconds.
+    pub millis_behind_latest: i64,
+}
+
+/// A record of a shard.
+#[derive(Debug, Clone)]
+pub struct ShardRecord {
+    pub sequence_number: String,
+    pub data: Bytes,
+    /// Absent on streams that distribute records themselves.
+    pub partition_key: Option<String>,
+    pub arrived: Timestamp,
+}
+
+/// A shard that follows one which was split or merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildShard {
+    pub id: String,
+    pub parents: Vec<String>,
+    pub range: HashKeyRange,
+}
+
+/// Why a shard could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("the stream asks to slow down: {0}")]
+    Throttled(String),
+    #[error("the iterator is older than 5 minutes")]
+    ExpiredIterator,
+    #[error("the stream or the shard does not exist (any more): {0}")]
+    NotFound(String),
+    /// Access, encryption key, arguments: it stays so until somebody changes something.
+    #[error("the stream refuses to be read: {0}")]
+    Refused(String),
+    #[error("the stream could not be read: {0}")]
+    Unavailable(String),
+}
+
+/// The table of leases that a fleet of gates shares. One attempt a call.
+pub trait LeaseTable: Send + Sync {
+    /// Makes the table where it is not there. Asked once, at the start.
+    fn prepare(&self) -> BoxFuture<'_, Result<(), TableError>>;
+
+    /// All leases, in the order of their keys.
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Lease>, TableError>>;
+
+    /// Does a conditional write. After an error it may or may not have been done.
+    fn swap<'a>(&'a self, swap: &'a Swap) -> BoxFuture<'a, Result<Swapped, TableError>>;
+}
+
+/// Why the table was not read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    #[error("the lease table asks to slow down: {0}")]
+    Throttled(String),
+    /// Access, a table of another form: it stays so until somebody changes something.
+    #[error("the lease table refuses: {0}")]
+    Refused(String),
+    #[error("the lease table could not be reached: {0}; a write may or may not have happened")]
     Unavailable(String),
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("memory", &["model"]),
+    ("lease", &["model"]),
     ("decode", &["model"]),
     ("rule", &["model", "memory"]),
     ("plan", &["model", "decode", "rule"]),
@@ -19,16 +20,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("export", &["model", "decode", "rule", "plan", "contract"]),
     ("diff", &["model", "decode", "rule", "plan", "contract", "gate"]),
     ("catalogue", &["model", "decode", "rule", "contract", "gate"]),
-    ("port", &["model"]),
+    ("port", &["model", "lease"]),
     ("metrics", &["model"]),
-    ("source", &["model", "decode", "port", "metrics"]),
-    ("sink", &["model", "port", "metrics"]),
+    ("aws", &["model", "port"]),
+    ("source", &["model", "lease", "decode", "port", "metrics", "aws"]),
+    ("sink", &["model", "lease", "port", "metrics", "aws"]),
     ("config", &["model", "decode", "rule", "contract", "gate", "source", "sink"]),
     (
         "pipeline",
         &[
-            "model", "memory", "decode", "rule", "contract", "gate", "diff", "port", "metrics", "source", "sink",
-            "config",
+            "model", "memory", "lease", "decode", "rule", "contract", "gate", "diff", "port", "metrics", "aws",
+            "source", "sink", "config",
         ],
     ),
     ("admin", &["model", "memory", "contract", "gate", "metrics", "config", "pipeline"]),
@@ -58,7 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// Synchronous, and blind to the world: time, bytes and randomness are passed in.
 const CORE: &[&str] =
-    &["model", "memory", "decode", "rule", "plan", "contract", "gate", "infer", "export", "diff", "catalogue"];
+    &["model", "memory", "lease", "decode", "rule", "plan", "contract", "gate", "infer", "export", "diff", "catalogue"];
 
 /// What a pure module has no business naming.
 const IMPURE: &[&str] = &[

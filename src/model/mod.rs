@@ -5,6 +5,7 @@
 
 mod hash_key;
 mod outcome;
+mod place;
 mod record;
 mod stream;
 mod timestamp;
@@ -12,7 +13,8 @@ mod violation;
 
 pub use hash_key::{HashKey, HashKeyRange};
 pub use outcome::{Judgement, Outcome, Placement, Settlement, Stamp, Trouble, Unsettled, Verdict};
-pub use record::{DeadLetter, Position, Record};
+pub use place::Place;
+pub use record::{Container, DeadLetter, PartOf, Position, Record};
 pub use stream::{Shard, ShardMap, StreamDescription, StreamMode};
 pub use timestamp::Timestamp;
 pub use violation::{Dimension, Mode, Severity, Violation, ViolationKind};

@@ -26,6 +26,28 @@ pub struct Record {
     pub arrived: Timestamp,
     /// `SequenceNumberForOrdering` of a `PutRecord`, passed on with it.
     pub sequence_for_ordering: Option<String>,
+    /// The container it came in.
+    pub part_of: Option<PartOf>,
+}
+
+/// A record's place in a container of the Kinesis Producer Library.
+#[derive(Debug, Clone)]
+pub struct PartOf {
+    pub container: Arc<Container>,
+    /// From 0.
+    pub index: usize,
+}
+
+/// A record that holds many (see `decode::kpl`), as it came: it is forwarded so where all of them are good.
+#[derive(Debug)]
+pub struct Container {
+    pub data: Bytes,
+    /// As [`Record::encoded`].
+    pub encoded: Option<Bytes>,
+    pub partition_key: Option<String>,
+    pub explicit_hash_key: Option<String>,
+    /// How many records it holds.
+    pub parts: usize,
 }
 
 impl Record {
@@ -40,6 +62,7 @@ impl Record {
             position: Position::Unknown,
             arrived,
             sequence_for_ordering: None,
+            part_of: None,
         }
     }
 

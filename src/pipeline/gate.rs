@@ -402,6 +402,10 @@ const fn name_of(settlement: &Settlement) -> &'static str {
 }
 
 impl Intake for Gate {
+    fn unfold(&self, _: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
+        Ok(vec![record])
+    }
+
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
         Box::pin(self.settle_batch(stream, records))
     }

@@ -16,11 +16,11 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{self, PutRecordsResultEntry};
 
+use crate::aws::Fault;
 use crate::model::{
     HashKey, HashKeyRange, Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble, Unsettled,
 };
 use crate::port::{BoxFuture, CallLimits, Catalog, CatalogError, MeshSink, StreamReader};
-use crate::sink::aws::Fault;
 
 /// Records in one `PutRecords` call.
 pub const CALL_RECORDS_MAX: usize = 500;

@@ -1,6 +1,5 @@
 //! Where settled records go: one file or folder per sink.
 
-pub mod aws;
 pub mod kinesis;
 pub mod local;
 pub mod pipe;

@@ -15,9 +15,9 @@ use std::sync::{Arc, RwLock};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
 
+use crate::aws::Fault;
 use crate::model::{DeadLetter, Trouble, Unsettled};
 use crate::port::{BoxFuture, CallLimits, DeadLetterSink};
-use crate::sink::aws::Fault;
 
 /// Messages in one `SendMessageBatch` call.
 pub const CALL_MESSAGES_MAX: usize = 10;

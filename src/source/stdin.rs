@@ -329,6 +329,10 @@ mod tests {
     }
 
     impl Intake for Scripted {
+        fn unfold(&self, _: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
+            Ok(vec![record])
+        }
+
         fn settle<'a>(&'a self, _: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
             Box::pin(async move {
                 let outcomes = records.iter().map(|r| outcome(&r.data)).collect();

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use meshgate::aws::{AwsError, AwsOptions, Clients, Endpoint};
 use meshgate::port::MeshSink;
-use meshgate::sink::aws::{AwsError, AwsOptions, Clients, Endpoint};
 use meshgate::sink::kinesis::KinesisSink;
 
 use crate::record;

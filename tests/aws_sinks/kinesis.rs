@@ -2,10 +2,10 @@
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use bytes::Bytes;
+use meshgate::aws::{AwsOptions, Clients};
 use meshgate::model::{HashKey, Record, ShardMap, StreamMode, Trouble};
 use meshgate::port::INSTANCE_HEADER;
 use meshgate::port::{Catalog, CatalogError, MeshSink};
-use meshgate::sink::aws::{AwsOptions, Clients};
 use meshgate::sink::kinesis::KinesisSink;
 
 use crate::upstream::{REGION, Script, Upstream};

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_sqs::types::QueueAttributeName;
+use meshgate::aws::Clients;
 use meshgate::gate::delivery::{Ordering, RetryPolicy};
 use meshgate::metrics::Metrics;
 use meshgate::model::{ShardMap, Trouble};
 use meshgate::pipeline::deliver::{deliver_letters, deliver_mesh};
 use meshgate::port::{Catalog, CatalogError, DeadLetterSink, MeshSink};
-use meshgate::sink::aws::Clients;
 use meshgate::sink::kinesis::KinesisSink;
 use meshgate::sink::sqs::SqsSink;
 

@@ -99,6 +99,10 @@ fn outcome(index: usize, record: &Record) -> Outcome {
 }
 
 impl Intake for Script {
+    fn unfold(&self, _: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
+        Ok(vec![record])
+    }
+
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
         Box::pin(async move {
             match stream {

@@ -18,6 +18,10 @@ struct Script {
 }
 
 impl Intake for Script {
+    fn unfold(&self, _: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
+        Ok(vec![record])
+    }
+
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
         assert_eq!(stream, "raw");
         assert!(records.len() <= BATCH_RECORDS);
