@@ -68,6 +68,11 @@ impl Lease {
             starts_at: None,
         }
     }
+
+    /// Whether nobody has written the row since it was as `seen`.
+    fn stands_as(&self, seen: &Self) -> bool {
+        (&self.owner, self.counter, &self.checkpoint_owner) == (&seen.owner, seen.counter, &seen.checkpoint_owner)
+    }
 }
 
 /// A conditional write of one row: it happens only if the row still has `before`'s owner, counter and checkpoint owner. Attributes of the
@@ -75,19 +80,20 @@ impl Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Swap {
     /// Where no row has this key.
-    Create(Lease),
+    Create(Box<Lease>),
     /// Both have the same key.
     Update {
-        before: Lease,
-        after: Lease,
+        before: Box<Lease>,
+        after: Box<Lease>,
     },
-    Delete(Lease),
+    Delete(Box<Lease>),
 }
 
 impl Swap {
     pub fn key(&self) -> &str {
         match self {
-            Self::Create(lease) | Self::Delete(lease) | Self::Update { after: lease, .. } => &lease.key,
+            Self::Create(lease) | Self::Delete(lease) => &lease.key,
+            Self::Update { after, .. } => &after.key,
         }
     }
 
@@ -95,11 +101,8 @@ impl Swap {
     pub fn applies_to(&self, row: Option<&Lease>) -> bool {
         match (self, row) {
             (Self::Create(_), row) => row.is_none(),
-            (Self::Update { before, .. } | Self::Delete(before), Some(row)) => {
-                row.owner == before.owner
-                    && row.counter == before.counter
-                    && row.checkpoint_owner == before.checkpoint_owner
-            }
+            (Self::Update { before, .. }, Some(row)) => row.stands_as(before),
+            (Self::Delete(before), Some(row)) => row.stands_as(before),
             (_, None) => false,
         }
     }
