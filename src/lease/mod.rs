@@ -1,4 +1,4 @@
-//! Who reads which shard: leases as the Kinesis Client Library has them, in a table that a fleet of gates shares.
+//! Who reads which shard, and how far it is settled ([`ledger`]): leases as the Kinesis Client Library has them, in a table that a fleet of gates shares.
 //!
 //! A [`Lease`] is a row of that table, one a shard: who holds it, a counter that the holder raises while it is alive, and how far the shard
 //! is settled. Every write is a [`Swap`]: it happens only where the row's owner and counter are still what the writer saw. Nothing here reads
@@ -6,6 +6,8 @@
 //!
 //! Source: amazon-kinesis-client 3.5 (`leases/Lease.java`, `leases/dynamodb/DynamoDBLeaseSerializer.java`, `DynamoDBLeaseRenewer.java`,
 //! `DynamoDBLeaseTaker.java`, `lifecycle/ShutdownTask.java`).
+
+pub mod ledger;
 
 use std::collections::BTreeSet;
 
