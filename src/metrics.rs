@@ -38,8 +38,12 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// `meshgate_request_seconds{source,operation}`: from the last byte of the request to the answer.
     pub request_seconds: HistogramVec,
-    /// `meshgate_shard_lag_milliseconds{shard}`: how far the last batch read from a shard is behind its tip.
+    /// `meshgate_shard_lag_milliseconds{stream,shard}`: how far the last batch read from a shard is behind its tip.
     pub shard_lag: IntGaugeVec,
+    /// `meshgate_shard_records_in_flight{stream,shard}`: read from a shard and not yet settled.
+    pub shard_records: IntGaugeVec,
+    /// `meshgate_shard_stalled_seconds{stream,shard}`: for how long a shard's first record could not be settled, 0 while all is well.
+    pub shard_stalled: IntGaugeVec,
     /// `meshgate_connections`: open on the data port.
     pub connections: IntGauge,
     /// `meshgate_connections_refused_total`: closed at once because the cap was reached.
@@ -138,7 +142,19 @@ impl Metrics {
                 &r,
                 "meshgate_shard_lag_milliseconds",
                 "How far the last batch read from the shard is behind its tip.",
-                &["shard"],
+                &["stream", "shard"],
+            ),
+            shard_records: gauges(
+                &r,
+                "meshgate_shard_records_in_flight",
+                "Records read from the shard and not yet settled.",
+                &["stream", "shard"],
+            ),
+            shard_stalled: gauges(
+                &r,
+                "meshgate_shard_stalled_seconds",
+                "For how long the shard's first record could not be settled; 0 while all is well.",
+                &["stream", "shard"],
             ),
             connections: gauge(&r, "meshgate_connections", "Connections open on the data port."),
             connections_refused: counter(

@@ -52,6 +52,11 @@ impl Routes {
         self.0.keys().map(String::as_str)
     }
 
+    /// Whether the route of a stream keeps the order of records within a partition key.
+    pub fn keeps_order(&self, stream: &str) -> bool {
+        self.0.get(stream).is_some_and(|route| route.ordering == Ordering::Key)
+    }
+
     /// The route of a stream; `None` where nothing covers it.
     pub fn find(&self, stream: &str, contracts: &ContractSet) -> Option<Route> {
         if self.is_explicit() {

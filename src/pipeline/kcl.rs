@@ -42,13 +42,15 @@ pub async fn run(
 ) -> Result<(), ProcessorError> {
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = serve::open_sinks(config, own, &instance).await?;
-    let gate = serve::gate(config, rules, &sinks, Arc::clone(&metrics));
+    let by_key = config.routes.keeps_order(&options.stream);
+    let gate = Arc::new(serve::gate(config, rules, &sinks, Arc::clone(&metrics)));
     let reader = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
     let options = Options {
-        intake: &gate,
+        intake: gate,
         stream: options.stream.into(),
         checkpoint_every: options.checkpoint_every,
-        metrics: &metrics,
+        by_key,
+        metrics,
         clock: super::now,
         random: fastrand::f64,
     };

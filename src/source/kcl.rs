@@ -6,7 +6,7 @@
 //!        ◀─ status         ◀─ checkpoint, status    ◀─ (checkpoint,) status
 //! ```
 //!
-//! A batch is answered when each of its records is settled: on the mesh stream, in the dead-letter queue, or dropped by a rule. Where a
+//! A batch is answered when each of its records is settled (`source::settling`): on the mesh stream, in the dead-letter queue, or dropped by a rule. Where a
 //! far end is down, the shard waits, and says so; nothing is skipped. A checkpoint is asked for only then, so that whatever ends the process
 //! brings the records after the last one again.
 
@@ -20,32 +20,45 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 
 use self::message::{Message, Reply};
 use crate::metrics::Metrics;
-use crate::model::{Outcome, Record, Settlement, Timestamp, Unsettled};
+use crate::model::{Record, Timestamp};
 use crate::port::{Intake, IntakeError};
+use crate::source::settling::{Settling, SettlingOptions};
 
 /// The longest message, in bytes: GetRecords gives at most 10 MiB or 10,000 records, in base64, and the KCL may merge some.
 const MESSAGE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
-/// Records settled at a time.
-const BATCH_RECORDS: usize = 500;
-
-/// Between two attempts to settle what was not: doubled from the first to the last, and then by a random part of it.
+/// Between two attempts to checkpoint: doubled from the first to the last, and then by a random part of it.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// How often a checkpoint is asked for again, when the daemon could not write it.
 const CHECKPOINT_ATTEMPTS: u32 = 5;
 
 /// What a processor is made of.
-pub struct Options<'a> {
-    pub intake: &'a dyn Intake,
+pub struct Options {
+    pub intake: Arc<dyn Intake>,
     /// The stream the daemon reads.
     pub stream: Arc<str>,
     /// Between two checkpoints, beside those at the end.
     pub checkpoint_every: Duration,
-    pub metrics: &'a Metrics,
+    /// Whether records of one partition key are settled in their order.
+    pub by_key: bool,
+    pub metrics: Arc<Metrics>,
     pub clock: fn() -> Timestamp,
     /// 0 to 1.
     pub random: fn() -> f64,
+}
+
+impl Options {
+    fn settling(&self, shard: &Arc<str>) -> SettlingOptions {
+        SettlingOptions {
+            intake: Arc::clone(&self.intake),
+            stream: Arc::clone(&self.stream),
+            shard: Arc::clone(shard),
+            by_key: self.by_key,
+            metrics: Arc::clone(&self.metrics),
+            random: self.random,
+        }
+    }
 }
 
 /// Why the processor ended before the daemon did. What it had not checkpointed comes again.
@@ -70,14 +83,14 @@ pub enum KclError {
 /// # Errors
 ///
 /// When the daemon's messages cannot be read or answered, or no route or contract covers the stream.
-pub async fn run<R, W>(reader: R, writer: W, options: Options<'_>) -> Result<(), KclError>
+pub async fn run<R, W>(reader: R, writer: W, options: Options) -> Result<(), KclError>
 where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let daemon = Daemon { reader, writer, line: Vec::new() };
     let (shard, checkpointed) = ("".into(), Instant::now());
-    Processor { daemon, options, shard, settled: None, checkpointed }.follow().await
+    Processor { daemon, options, shard, settled: None, settling: None, checkpointed }.follow().await
 }
 
 /// The two ends of the daemon.
@@ -87,19 +100,21 @@ struct Daemon<R, W> {
     line: Vec<u8>,
 }
 
-/// A place in a shard.
+/// A place in a shard, as the daemon names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     sequence: String,
     sub_sequence: Option<u64>,
 }
 
-struct Processor<'a, R, W> {
+struct Processor<R, W> {
     daemon: Daemon<R, W>,
-    options: Options<'a>,
+    options: Options,
     shard: Arc<str>,
     /// The last settled record that no checkpoint covers.
     settled: Option<Place>,
+    /// From the first records of a lease on.
+    settling: Option<Settling>,
     checkpointed: Instant,
 }
 
@@ -141,7 +156,7 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Daemon<R, W> {
     }
 }
 
-impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Processor<'_, R, W> {
+impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Processor<R, W> {
     async fn follow(mut self) -> Result<(), KclError> {
         while self.daemon.read().await? {
             if self.daemon.line.trim_ascii().is_empty() {
@@ -169,24 +184,13 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Processor<'_, R, W> {
         Ok(())
     }
 
-    /// Settles all records, in order, however long a far end takes.
-    async fn settle(&self, records: Vec<Record>) -> Result<(), KclError> {
-        let mut rest = records.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut left: Vec<Record> = rest.by_ref().take(BATCH_RECORDS).collect();
-            let mut attempt = 0;
-            while !left.is_empty() {
-                let outcomes = match self.options.intake.settle(&self.options.stream, left.clone()).await {
-                    Ok(outcomes) => outcomes,
-                    Err(IntakeError::Overloaded) => Vec::new(),
-                    Err(error) => return Err(error.into()),
-                };
-                left = unsettled(left, outcomes);
-                if !left.is_empty() {
-                    attempt += 1;
-                    tokio::time::sleep(self.wait(attempt)).await;
-                }
-            }
+    /// Settles all records, however long a far end takes.
+    async fn settle(&mut self, records: Vec<Record>) -> Result<(), KclError> {
+        let options = self.options.settling(&self.shard);
+        let settling = self.settling.get_or_insert_with(|| Settling::new(options, None));
+        settling.take(records)?;
+        while settling.load().0 > 0 {
+            settling.next().await;
         }
         Ok(())
     }
@@ -249,7 +253,7 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Processor<'_, R, W> {
 }
 
 /// What a message asks for.
-fn take_in(message: Message<'_>, shard: &mut Arc<str>, options: &Options<'_>) -> Result<Next, KclError> {
+fn take_in(message: Message<'_>, shard: &mut Arc<str>, options: &Options) -> Result<Next, KclError> {
     match &*message.action {
         "initialize" => {
             *shard = message.shard_id.unwrap_or_default().into();
@@ -259,7 +263,7 @@ fn take_in(message: Message<'_>, shard: &mut Arc<str>, options: &Options<'_>) ->
         }
         "processRecords" => {
             if let Some(millis) = message.millis_behind_latest {
-                options.metrics.shard_lag.with_label_values(&[&**shard]).set(millis);
+                options.metrics.shard_lag.with_label_values(&[&*options.stream, &**shard]).set(millis);
             }
             let written = message.records.unwrap_or_default();
             let last = written.last().map(|record| Place {
@@ -285,15 +289,6 @@ fn take_in(message: Message<'_>, shard: &mut Arc<str>, options: &Options<'_>) ->
             Ok(Next::Nothing)
         }
     }
-}
-
-/// The records that are not settled, in order.
-fn unsettled(records: Vec<Record>, outcomes: Vec<Outcome>) -> Vec<Record> {
-    if outcomes.is_empty() {
-        return records;
-    }
-    let is_left = |outcome: &Outcome| matches!(outcome.settlement, Settlement::Unsettled(Unsettled { .. }));
-    records.into_iter().zip(outcomes).filter(|(_, outcome)| is_left(outcome)).map(|(record, _)| record).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod kcl;
 pub mod kinesis_api;
 pub mod listener;
 pub mod service;
+mod settling;
 pub mod stdin;
 
 pub use body::BodyFault;

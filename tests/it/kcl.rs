@@ -145,7 +145,10 @@ fn a_daemon_is_answered_in_its_protocol_and_every_record_is_kept() {
     assert_eq!(daemon.checkpoint, Some(699));
     daemon.say(&records(700..720));
     let metrics = get(daemon.admin, "/metrics").expect("an answer").text();
-    assert!(metrics.contains("meshgate_shard_lag_milliseconds{shard=\"shardId-000000000000\"} 9"), "{metrics}");
+    assert!(
+        metrics.contains("meshgate_shard_lag_milliseconds{shard=\"shardId-000000000000\",stream=\"parcels\"} 9"),
+        "{metrics}"
+    );
     daemon.say(&json!({"action": "shutdownRequested"}));
     daemon.close();
     let (good, bad) = kept(home.path());

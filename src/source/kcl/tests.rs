@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::BufReader;
 
 use super::*;
-use crate::model::{Judgement, Placement, Position, Stamp, Trouble, Verdict};
+use crate::model::{Judgement, Outcome, Placement, Position, Settlement, Stamp, Trouble, Unsettled, Verdict};
 use crate::port::{BoxFuture, CatalogError};
 
 /// Leaves each record unsettled so many times, and notes the order in which records are settled.
@@ -24,7 +24,6 @@ impl Intake for Script {
 
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {
         assert_eq!(stream, "raw");
-        assert!(records.len() <= BATCH_RECORDS);
         let settle = |record: Record| {
             let mut failures = self.failures.lock().unwrap();
             // Every other record, so that a batch is settled in part.
@@ -72,15 +71,15 @@ fn batch(texts: &[(&str, u64, u64)]) -> Value {
 }
 
 /// Lets a processor follow these messages to their end, and gives back what it said and how it ended.
-async fn follow(script: &Script, every: Duration, messages: &[Value]) -> (Vec<Value>, Result<(), KclError>) {
+async fn follow(script: &Arc<Script>, every: Duration, messages: &[Value]) -> (Vec<Value>, Result<(), KclError>) {
     let input: String = messages.iter().map(|message| format!("{message}\n")).collect();
-    let metrics = Metrics::new();
     let mut said = Vec::new();
     let options = Options {
-        intake: script,
+        intake: Arc::clone(script) as _,
         stream: "raw".into(),
         checkpoint_every: every,
-        metrics: &metrics,
+        by_key: false,
+        metrics: Arc::new(Metrics::new()),
         clock: Timestamp::default,
         random: || 0.5,
     };
@@ -108,7 +107,7 @@ fn checkpointed(error: Value) -> Value {
 
 #[tokio::test]
 async fn each_message_is_answered_and_each_batch_checkpointed_once_it_is_settled() {
-    let script = Script::default();
+    let script = Arc::new(Script::default());
     let messages = [
         initialize(),
         batch(&[("1", 1, 0), ("3", 2, 0), ("5", 2, 1)]),
@@ -128,36 +127,36 @@ async fn each_message_is_answered_and_each_batch_checkpointed_once_it_is_settled
         status("shutdownRequested"),
     ];
     assert_eq!(said, expected);
-    let positions: Vec<String> = script.settled.into_inner().unwrap().into_iter().map(|(place, _)| place).collect();
+    let positions: Vec<String> = script.settled.lock().unwrap().clone().into_iter().map(|(place, _)| place).collect();
     assert_eq!(positions, ["shardId-0/1/0", "shardId-0/2/0", "shardId-0/2/1"]);
 }
 
 #[tokio::test]
 async fn a_shard_waits_while_the_far_end_is_down_and_skips_nothing() {
-    let script = Script { failures: Mutex::new(12), ..Script::default() };
+    let script = Arc::new(Script { failures: Mutex::new(12), ..Script::default() });
     let texts: Vec<String> = (0..9).map(|n| n.to_string()).collect();
     let records: Vec<_> = texts.iter().enumerate().map(|(n, text)| (text.as_str(), n as u64, 0)).collect();
     let (said, ended) = follow(&script, Duration::from_secs(3600), &[initialize(), batch(&records)]).await;
     ended.unwrap();
     assert_eq!(said, [status("initialize"), status("processRecords")], "no checkpoint is due");
-    let mut settled: Vec<String> = script.settled.into_inner().unwrap().into_iter().map(|(_, text)| text).collect();
+    let mut settled: Vec<String> = script.settled.lock().unwrap().clone().into_iter().map(|(_, text)| text).collect();
     settled.sort();
     assert_eq!(settled, texts, "each once");
 }
 
 #[tokio::test]
 async fn large_batches_are_settled_in_parts_and_in_order() {
-    let script = Script::default();
+    let script = Arc::new(Script::default());
     let texts: Vec<String> = (0..1_200).map(|n| n.to_string()).collect();
     let records: Vec<_> = texts.iter().enumerate().map(|(n, text)| (text.as_str(), n as u64, 0)).collect();
     follow(&script, Duration::from_secs(3600), &[batch(&records)]).await.1.unwrap();
-    let settled: Vec<String> = script.settled.into_inner().unwrap().into_iter().map(|(_, text)| text).collect();
+    let settled: Vec<String> = script.settled.lock().unwrap().clone().into_iter().map(|(_, text)| text).collect();
     assert_eq!(settled, texts);
 }
 
 #[tokio::test]
 async fn a_checkpoint_that_fails_is_asked_for_again_and_without_a_lease_given_up() {
-    let script = Script::default();
+    let script = Arc::new(Script::default());
     let (said, ended) = follow(
         &script,
         Duration::ZERO,
@@ -187,7 +186,7 @@ async fn the_ends_of_shards_are_checkpointed_and_lost_leases_are_not() {
         (json!({"action": "leaseLost"}), 0),
         (json!({"action": "somethingNew"}), 0),
     ] {
-        let script = Script::default();
+        let script = Arc::new(Script::default());
         let (said, ended) =
             follow(&script, Duration::from_secs(9), &[message.clone(), checkpointed(Value::Null)]).await;
         assert_eq!(said.iter().filter(|said| said["action"] == "checkpoint").count(), checkpoints, "{message}");
@@ -205,12 +204,13 @@ async fn what_cannot_be_read_ends_it_and_shows_no_payload() {
         (not_base64.to_string(), "record 7"),
         ("{".to_owned(), "no JSON of a known form"),
     ] {
-        let (script, metrics, mut said) = (Script::default(), Metrics::new(), Vec::new());
+        let (script, metrics, mut said) = (Arc::new(Script::default()), Arc::new(Metrics::new()), Vec::new());
         let options = Options {
-            intake: &script,
+            intake: script,
             stream: "raw".into(),
             checkpoint_every: Duration::ZERO,
-            metrics: &metrics,
+            by_key: false,
+            metrics,
             clock: Timestamp::default,
             random: || 0.5,
         };

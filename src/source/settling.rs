@@ -1,0 +1,216 @@
+//! Settles what is read of a shard, through the pipeline: what a ledger asks for, done, for as long as it takes.
+//!
+//! A shard's reader gives what it has read to [`Settling::take`] and follows [`Settling::next`]. Where a far end is down, the shard stands
+//! still, and says so; nothing is skipped. Dropped, it leaves what is under way unsettled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+
+use crate::lease::ledger::{BatchId, Input, Ledger, LedgerOptions, Output, Taken};
+use crate::metrics::Metrics;
+use crate::model::{Place, Position, Record, Settlement};
+use crate::port::{Intake, IntakeError};
+
+/// Between two lines of the log about a shard that stands still.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a shard is settled with.
+#[derive(Clone)]
+pub struct SettlingOptions {
+    pub intake: Arc<dyn Intake>,
+    /// The stream it is a shard of.
+    pub stream: Arc<str>,
+    pub shard: Arc<str>,
+    /// Whether records of one partition key are settled in their order.
+    pub by_key: bool,
+    pub metrics: Arc<Metrics>,
+    /// 0 to 1.
+    pub random: fn() -> f64,
+}
+
+/// What has come of it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All up to and with this place is settled.
+    Settled(Place),
+    /// The closed shard is settled to its end.
+    Ended,
+    /// Told to drain, and nothing is under way any more.
+    Drained,
+}
+
+/// One shard on its way through the gate.
+pub struct Settling {
+    options: SettlingOptions,
+    ledger: Ledger,
+    under_way: JoinSet<Vec<bool>>,
+    batches: HashMap<Id, BatchId>,
+    started: Instant,
+    /// What an earlier reader has settled.
+    skipped_through: Option<Place>,
+    /// Since when the shard's first record fails, and when that was last said.
+    stalled: Option<(Instant, Option<Instant>)>,
+}
+
+impl Settling {
+    /// Begins after a place, where an earlier reader has settled all up to it.
+    pub fn new(options: SettlingOptions, after: Option<Place>) -> Self {
+        let ledger = Ledger::new(LedgerOptions { by_key: options.by_key, ..LedgerOptions::default() });
+        Self {
+            options,
+            ledger,
+            under_way: JoinSet::new(),
+            batches: HashMap::new(),
+            started: Instant::now(),
+            skipped_through: after,
+            stalled: None,
+        }
+    }
+
+    /// Takes in records of the shard, in its order, each with its [`Position::InShard`].
+    ///
+    /// # Errors
+    /// Where no route or contract covers the stream: none of them is taken.
+    pub fn take(&mut self, records: Vec<Record>) -> Result<(), IntakeError> {
+        let mut taken = Vec::with_capacity(records.len());
+        for record in records {
+            let Some(place) = place_of(&record) else { continue };
+            let parts = self.options.intake.unfold(&self.options.stream, record)?;
+            if parts.is_empty() {
+                taken.push(Taken { place, record: None });
+                continue;
+            }
+            let placed = |part| place_of(&part).map(|place| Taken { place, record: Some(part) });
+            taken.extend(parts.into_iter().filter_map(placed));
+        }
+        if let Some(through) = &self.skipped_through {
+            taken.retain(|taken| taken.place > *through);
+        }
+        self.handle(Input::Read(taken));
+        Ok(())
+    }
+
+    /// The shard is closed, and all of it has been taken in.
+    pub fn end(&mut self) {
+        self.handle(Input::End);
+    }
+
+    /// Nothing further is begun.
+    pub fn drain(&mut self) {
+        self.handle(Input::Drain);
+    }
+
+    /// Taken in and not settled: records, and bytes of data and partition keys.
+    pub fn load(&self) -> (usize, usize) {
+        (self.ledger.records(), self.ledger.bytes())
+    }
+
+    /// The next that comes of it. May be dropped and asked again.
+    pub async fn next(&mut self) -> Progress {
+        loop {
+            while let Some(output) = self.ledger.poll(self.now_ms()) {
+                match output {
+                    Output::Settle { batch, records } => self.begin(batch, records),
+                    Output::Settled(place) => return Progress::Settled(place),
+                    Output::Ended => return Progress::Ended,
+                    Output::Drained => return Progress::Drained,
+                }
+            }
+            self.complain();
+            let wake = self.ledger.wake_at().map(|ms| self.started + Duration::from_millis(ms));
+            let (batch, settled) = tokio::select! {
+                biased;
+                Some(answered) = self.under_way.join_next_with_id() => match answered {
+                    Ok((id, settled)) => (self.batches.remove(&id), settled),
+                    // It came to grief on the way: none of it counts as settled.
+                    Err(error) => (self.batches.remove(&error.id()), Vec::new()),
+                },
+                () = sleep_until(wake) => continue,
+            };
+            if let Some(batch) = batch {
+                self.handle(Input::Answered { batch, settled, jitter: (self.options.random)() });
+            }
+        }
+    }
+
+    fn begin(&mut self, batch: BatchId, records: Vec<Record>) {
+        let (intake, stream) = (Arc::clone(&self.options.intake), Arc::clone(&self.options.stream));
+        let task = self.under_way.spawn(async move {
+            // Too many in flight, or rules that no longer cover the stream: the records wait.
+            let outcomes = intake.settle(&stream, records).await.unwrap_or_default();
+            outcomes.iter().map(|outcome| !matches!(outcome.settlement, Settlement::Unsettled(_))).collect()
+        });
+        self.batches.insert(task.id(), batch);
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now_ms = self.now_ms();
+        self.ledger.handle(input, now_ms);
+        let (records, _) = self.load();
+        let gauge =
+            self.options.metrics.shard_records.with_label_values(&[&*self.options.stream, &*self.options.shard]);
+        gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Says that the shard stands still: as a metric, and in the log once in a while.
+    fn complain(&mut self) {
+        let SettlingOptions { stream, shard, metrics, .. } = &self.options;
+        let gauge = metrics.shard_stalled.with_label_values(&[&**stream, &**shard]);
+        let Some((place, attempts)) = self.ledger.held_up() else {
+            if self.stalled.take().is_some() {
+                gauge.set(0);
+            }
+            return;
+        };
+        let now = Instant::now();
+        let (since, said) = self.stalled.get_or_insert((now, None));
+        let stalled = now - *since;
+        gauge.set(i64::try_from(stalled.as_secs()).unwrap_or(i64::MAX));
+        if said.is_none_or(|said| now - said >= COMPLAINT_INTERVAL) && attempts > 1 {
+            *said = Some(now);
+            tracing::error!(
+                stream = &**stream,
+                shard = &**shard,
+                sequence = place.sequence,
+                attempts,
+                stalled_seconds = stalled.as_secs(),
+                "the shard stands still: this record cannot be settled, and none is skipped; see why in the lines about \
+                 records that could not be settled"
+            );
+        }
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        // Shards come and go; their series go with them.
+        let SettlingOptions { stream, shard, metrics, .. } = &self.options;
+        let labels = [&**stream, &**shard];
+        drop(metrics.shard_records.remove_label_values(&labels));
+        drop(metrics.shard_stalled.remove_label_values(&labels));
+    }
+}
+
+fn place_of(record: &Record) -> Option<Place> {
+    match &record.position {
+        Position::InShard { sequence, sub_sequence, .. } => {
+            Some(Place { sequence: sequence.clone(), sub_sequence: *sub_sequence })
+        }
+        _ => None,
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
