@@ -4,7 +4,8 @@
 //! worker lists as seldom as [`SYNCS`] workers would together. Where the table is empty all may come at once: they wait a little, look
 //! again, and whoever keeps finding leases made by another leaves the rest to that one for a while.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::survey::Rows;
 use super::worker::{Output, Purpose, Worker};
@@ -116,10 +117,13 @@ impl Worker {
     }
 
     /// Compares the rows of a look with the shards, where they have been listed; else says when they are to be. `holes`: looks in a row
-    /// that found hash keys without a lease.
-    pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) {
+    /// that found hash keys without a lease. The ids of the shards, where they were compared.
+    pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<BTreeSet<Arc<str>>> {
         match self.syncing.listed.take() {
-            Some((shards, at, false)) => self.compare(&shards, at, rows, now),
+            Some((shards, at, false)) => {
+                self.compare(&shards, at, rows, now);
+                return Some(shards.into_iter().map(|shard| shard.id).collect());
+            }
             Some((shards, at, true)) => {
                 self.syncing.listed = Some((shards, at, false));
                 self.look_now(now);
@@ -138,6 +142,7 @@ impl Worker {
             None if holes == 2 => self.sync_soon(now),
             None => {}
         }
+        None
     }
 
     fn compare(&mut self, shards: &[Shard], at: Timestamp, rows: &Rows<'_>, now: u64) {

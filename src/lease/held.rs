@@ -46,11 +46,13 @@ pub(super) enum Phase {
         since: u64,
     },
     Reading,
-    /// Read to its end. `known`: the rows of those children that have one; the others are made, from `again_at` on.
+    /// Read to its end. `known`: the rows of those children that have one; the others are made, from `again_at` on, once it is known
+    /// that their other parents have leases or never will (`may_make`).
     Ending {
         children: Vec<ChildShard>,
         known: BTreeMap<String, Lease>,
         again_at: u64,
+        may_make: bool,
     },
     /// The reader settles what it has taken.
     Draining,
@@ -105,6 +107,27 @@ impl Held {
             Phase::Waiting { since } => since + pace.handover + pace.failover,
             _ => self.alive_at + pace.failover,
         }
+    }
+
+    /// The children that no lease is known of, after the end of the shard, and when it is to be made.
+    pub fn missing_children(&self) -> impl Iterator<Item = (&ChildShard, u64)> {
+        let ending = match &self.phase {
+            Phase::Ending { children, known, again_at, may_make: true } => Some((children, known, *again_at)),
+            _ => None,
+        };
+        ending.into_iter().flat_map(|(children, known, at)| {
+            children.iter().filter(|child| !known.contains_key(&child.id)).map(move |child| (child, at))
+        })
+    }
+
+    /// The other parents of its children, while it is not known that they have leases or never will: a child that is made before would
+    /// not wait for them.
+    pub fn unsure_of(&self) -> impl Iterator<Item = &str> {
+        let unsure = match &self.phase {
+            Phase::Ending { children, may_make: false, .. } => children.as_slice(),
+            _ => &[],
+        };
+        unsure.iter().flat_map(|child| &child.parents).map(String::as_str).filter(|parent| *parent != self.row.key)
     }
 
     /// Whether a write at `act_at` would say anything: a hand-over is not prolonged without news.

@@ -175,14 +175,7 @@ impl Worker {
                     held.settle(place);
                 }
             }
-            Input::Ended { key, children } => {
-                if let Some(held) = self.held.get_mut(&key).filter(|held| held.is_read()) {
-                    if children.is_empty() {
-                        held.act_at = now_ms;
-                    }
-                    held.phase = Phase::Ending { children, known: BTreeMap::new(), again_at: now_ms };
-                }
-            }
+            Input::Ended { key, children } => self.ended(&key, children, now_ms),
             Input::Stopped { key } => {
                 if let Some(held) = self.held.get_mut(&key).filter(|held| matches!(held.phase, Phase::Draining)) {
                     held.phase = Phase::Leaving;
@@ -213,10 +206,8 @@ impl Worker {
         let me = &self.options.id;
         let writes = self.held.iter().flat_map(|(key, held)| {
             let free = !self.flights.contains_key(key) && held.has_write(me);
-            let children = match &held.phase {
-                Phase::Ending { children, known, again_at } if children.len() > known.len() => Some(*again_at),
-                _ => None,
-            };
+            let children = held.missing_children().filter(|(child, _)| !self.flights.contains_key(&child.id));
+            let children = children.map(|(_, at)| at).next();
             [Some(held.ends_at(me, self.pace)), free.then_some(held.act_at), children]
         });
         let others = [self.look_at(), self.create_at()];
@@ -367,6 +358,18 @@ impl Worker {
         }
     }
 
+    fn ended(&mut self, key: &str, children: Vec<ChildShard>, now: u64) {
+        let Some(held) = self.held.get_mut(key).filter(|held| held.is_read()) else { return };
+        let may_make = children.iter().flat_map(|child| &child.parents).all(|parent| parent == key);
+        if children.is_empty() {
+            held.act_at = now;
+        }
+        held.phase = Phase::Ending { children, known: BTreeMap::new(), again_at: now, may_make };
+        if !may_make {
+            self.look_soon(now);
+        }
+    }
+
     /// The last write is done. After the end of a shard its children are free.
     fn left(&mut self, key: &str, now: u64) {
         let Some(held) = self.held.remove(key) else { return };
@@ -395,9 +398,8 @@ impl Worker {
     pub(super) fn children_due(&mut self, now: u64) {
         let mut due = Vec::new();
         for (key, held) in &self.held {
-            let Phase::Ending { children, known, again_at } = &held.phase else { continue };
-            for child in children.iter().filter(|child| *again_at <= now && !known.contains_key(&child.id)) {
-                if !self.flights.contains_key(&child.id) {
+            for (child, at) in held.missing_children() {
+                if at <= now && !self.flights.contains_key(&child.id) {
                     due.push((key.clone(), sync::child(child, &held.row, self.options.start)));
                 }
             }
@@ -411,7 +413,7 @@ impl Worker {
     fn child_answered(&mut self, parent: &str, lease: Lease, result: Result<Swapped, ()>, now: u64) {
         let retry = self.pace.retry;
         let Some(held) = self.held.get_mut(parent) else { return };
-        let Phase::Ending { children, known, again_at } = &mut held.phase else { return };
+        let Phase::Ending { children, known, again_at, .. } = &mut held.phase else { return };
         match result {
             Ok(Swapped::Done) => known.insert(lease.key.clone(), lease),
             Ok(Swapped::Refused(Some(row))) => known.insert(lease.key.clone(), *row),
