@@ -146,6 +146,9 @@ impl Worker {
                 None if asked_of_us => self.hold((*row).clone(), Phase::Leaving, now),
                 // A write of ours happened whose answer never came.
                 None if row.is_ended() => {}
+                None if row.checkpoint_owner.is_some() => {
+                    self.hold((*row).clone(), Phase::Waiting { since: now }, now);
+                }
                 None => self.hold((*row).clone(), Phase::Claiming { heir: false }, now),
             }
         }
