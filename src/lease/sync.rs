@@ -15,9 +15,13 @@ use crate::model::{ChildShard, Shard, Timestamp};
 /// listed, which was before the rows were.
 pub(super) fn missing(shards: &[Shard], rows: &Rows<'_>, start: Start, at: Timestamp) -> Vec<Lease> {
     let shards: BTreeMap<&str, &Shard> = shards.iter().map(|shard| (&*shard.id, shard)).collect();
+    let passed = passed(&shards, rows);
     let mut lineage = Lineage { shards: &shards, rows, known: BTreeMap::new() };
     let mut found: Vec<(usize, Lease)> = Vec::new();
     for shard in shards.values().filter(|shard| rows.get(&shard.id).is_none()) {
+        if passed.contains(&*shard.id) {
+            continue;
+        }
         let Origin { depth, heir_of } = lineage.origin(&shard.id);
         let Some((checkpoint, starts_at)) = beginning(shard, heir_of, start, at) else { continue };
         let mut lease = Lease::new(&*shard.id, checkpoint);
@@ -28,6 +32,21 @@ pub(super) fn missing(shards: &[Shard], rows: &Rows<'_>, start: Start, at: Times
     }
     found.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
     found.into_iter().map(|(_, lease)| lease).collect()
+}
+
+/// The shards that some shard after them has a lease: parents get theirs first, so that they had one, and it was deleted.
+fn passed<'a>(shards: &BTreeMap<&'a str, &'a Shard>, rows: &Rows<'_>) -> BTreeSet<&'a str> {
+    let mut passed = BTreeSet::new();
+    let leased = shards.values().filter(|shard| rows.get(&shard.id).is_some());
+    let mut below: Vec<&Shard> = leased.copied().collect();
+    while let Some(shard) = below.pop() {
+        for parent in parents(shard).filter_map(|parent| shards.get(parent)) {
+            if passed.insert(&*parent.id) {
+                below.push(parent);
+            }
+        }
+    }
+    passed
 }
 
 /// Where a shard begins that has no lease; `None`: it is to have none.

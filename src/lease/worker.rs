@@ -259,6 +259,7 @@ impl Worker {
                     held.phase = Phase::Leaving;
                     (held.act_at, held.alive_at) = (now, now);
                 }
+                Phase::Ending { may_make: false, .. } => (held.phase, held.act_at) = (Phase::Leaving, now),
                 _ => {}
             }
         }
@@ -365,8 +366,11 @@ impl Worker {
             held.act_at = now;
         }
         held.phase = Phase::Ending { children, known: BTreeMap::new(), again_at: now, may_make };
-        if !may_make {
-            self.look_soon(now);
+        match may_make {
+            true => {}
+            // Not looked for any more: whoever has the lease next comes to the end again.
+            false if self.stopping => (held.phase, held.act_at) = (Phase::Leaving, now),
+            false => self.look_soon(now),
         }
     }
 
