@@ -5,7 +5,6 @@
 //! again, and whoever keeps finding leases made by another leaves the rest to that one for a while.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use super::survey::Rows;
 use super::worker::{Output, Purpose, Worker};
@@ -32,8 +31,9 @@ pub(super) struct Syncing {
     from_nothing: bool,
     /// What was listed, until the rows are there. `true`: a look that began before does not count.
     listed: Option<(Vec<Shard>, Timestamp, bool)>,
-    /// Leases to make, parents first.
+    /// Leases to make, parents first, as of `queued_at`.
     queue: VecDeque<Lease>,
+    queued_at: u64,
     /// Nothing is made before this.
     pause_until: u64,
     /// Made by others, in a row.
@@ -70,6 +70,11 @@ impl Worker {
     pub(super) fn create_due(&mut self, now: u64) {
         if self.create_at().is_none_or(|at| at > now) {
             return;
+        }
+        if now > self.syncing.queued_at + self.options.sync_every_ms && !self.syncing.queue.is_empty() {
+            // What was missing then may have been made, read and deleted since.
+            self.syncing.queue.clear();
+            self.sync_soon(now);
         }
         while self.syncing.pause_until <= now
             && let Some(lease) = self.next_to_create().cloned()
@@ -117,13 +122,10 @@ impl Worker {
     }
 
     /// Compares the rows of a look with the shards, where they have been listed; else says when they are to be. `holes`: looks in a row
-    /// that found hash keys without a lease. The ids of the shards, where they were compared.
-    pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<BTreeSet<Arc<str>>> {
+    /// that found hash keys without a lease. The keys of the leases that are to be made, where they were compared.
+    pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<BTreeSet<String>> {
         match self.syncing.listed.take() {
-            Some((shards, at, false)) => {
-                self.compare(&shards, at, rows, now);
-                return Some(shards.into_iter().map(|shard| shard.id).collect());
-            }
+            Some((shards, at, false)) => return self.compare(&shards, at, rows, now),
             Some((shards, at, true)) => {
                 self.syncing.listed = Some((shards, at, false));
                 self.look_now(now);
@@ -145,19 +147,21 @@ impl Worker {
         None
     }
 
-    fn compare(&mut self, shards: &[Shard], at: Timestamp, rows: &Rows<'_>, now: u64) {
+    fn compare(&mut self, shards: &[Shard], at: Timestamp, rows: &Rows<'_>, now: u64) -> Option<BTreeSet<String>> {
         self.sync_later(now);
         if std::mem::take(&mut self.syncing.from_nothing) && !rows.is_empty() {
             // Somebody was quicker.
-            return self.step_back(now);
+            self.step_back(now);
+            return None;
         }
         self.syncing.queue = sync::missing(shards, rows, self.options.start, at).into();
-        self.syncing.found_made = 0;
+        (self.syncing.found_made, self.syncing.queued_at) = (0, now);
         let mut useless = sync::useless(shards, rows);
         self.random.choose(&mut useless, DELETES_MAX);
         for row in useless {
             self.delete(row, now);
         }
+        Some(self.syncing.queue.iter().map(|lease| lease.key.clone()).collect())
     }
 
     /// Leaves the making of leases to another worker, and looks after it later.

@@ -144,6 +144,8 @@ pub(super) fn useless<'a>(shards: &[Shard], rows: &Rows<'a>) -> Vec<&'a Lease> {
         // Deleted before its parent was, or not made yet.
         None => !listed.contains(child.as_str()),
     };
-    let ended = rows.iter().filter(|row| row.is_ended() && !listed.contains(row.key.as_str()));
+    // Ids ascend: a shard above the last one came after the list was made, and is not gone.
+    let is_gone = |row: &&Lease| !listed.contains(&*row.key) && listed.last().is_some_and(|last| *row.key < **last);
+    let ended = rows.iter().filter(|row| row.is_ended()).filter(is_gone);
     ended.filter(|row| row.children.iter().all(is_past)).collect()
 }

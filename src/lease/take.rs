@@ -11,7 +11,6 @@
 //! Source: `DynamoDBLeaseTaker.java` (`computeLeasesToTake`, `chooseLeasesToSteal`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::held::Phase;
 use super::survey::{Rows, Survey, has_hole};
@@ -110,8 +109,8 @@ impl Worker {
         (self.looking.workers, self.looking.rows) = (survey.workers() as u64, rows.len() as u64);
         self.looking.holes = if has_hole(&rows_seen) { self.looking.holes + 1 } else { 0 };
         self.next_look(now);
-        let listed = self.reconcile(&rows_seen, self.looking.holes, now);
-        self.make_merged(&rows_seen, listed.as_ref(), now);
+        let missing = self.reconcile(&rows_seen, self.looking.holes, now);
+        self.make_merged(&rows_seen, missing.as_ref(), now);
         self.mind_own(&survey, now);
         self.balance(survey, &rows_seen, now);
     }
@@ -154,12 +153,13 @@ impl Worker {
         }
     }
 
-    /// Lets the child of a merge be made once the other parent has a lease, or is no longer listed and so never will.
-    fn make_merged(&mut self, rows: &Rows<'_>, listed: Option<&BTreeSet<Arc<str>>>, now: u64) {
+    /// Lets the child of a merge be made once the other parent has a lease, or never will: `missing` are those that are to be
+    /// made, where that is known.
+    fn make_merged(&mut self, rows: &Rows<'_>, missing: Option<&BTreeSet<String>>, now: u64) {
         let mut unsure = false;
         for held in self.held.values_mut() {
             let known =
-                |parent: &str| rows.get(parent).is_some() || listed.is_some_and(|listed| !listed.contains(parent));
+                |parent: &str| rows.get(parent).is_some() || missing.is_some_and(|missing| !missing.contains(parent));
             let sure = held.unsure_of().all(known);
             if let Phase::Ending { may_make, again_at, .. } = &mut held.phase
                 && !*may_make
