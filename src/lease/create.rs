@@ -40,6 +40,21 @@ pub(super) struct Syncing {
     found_made: u32,
 }
 
+/// What came of comparing shards with rows.
+pub(super) struct Compared {
+    /// Leases to make.
+    missing: BTreeSet<String>,
+    /// The last shard that was listed.
+    last: String,
+}
+
+impl Compared {
+    /// Whether a shard that had no lease then never will have one. Ids ascend: one above the last came after the list was made.
+    pub fn is_never_to_be(&self, key: &str) -> bool {
+        key <= self.last.as_str() && !self.missing.contains(key)
+    }
+}
+
 impl Syncing {
     /// Drops what was to be made.
     pub fn forget(&mut self) {
@@ -122,8 +137,8 @@ impl Worker {
     }
 
     /// Compares the rows of a look with the shards, where they have been listed; else says when they are to be. `holes`: looks in a row
-    /// that found hash keys without a lease. The keys of the leases that are to be made, where they were compared.
-    pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<BTreeSet<String>> {
+    /// that found hash keys without a lease. What came of it, where they were compared.
+    pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<Compared> {
         match self.syncing.listed.take() {
             Some((shards, at, false)) => return self.compare(&shards, at, rows, now),
             Some((shards, at, true)) => {
@@ -147,7 +162,7 @@ impl Worker {
         None
     }
 
-    fn compare(&mut self, shards: &[Shard], at: Timestamp, rows: &Rows<'_>, now: u64) -> Option<BTreeSet<String>> {
+    fn compare(&mut self, shards: &[Shard], at: Timestamp, rows: &Rows<'_>, now: u64) -> Option<Compared> {
         self.sync_later(now);
         if std::mem::take(&mut self.syncing.from_nothing) && !rows.is_empty() {
             // Somebody was quicker.
@@ -161,7 +176,8 @@ impl Worker {
         for row in useless {
             self.delete(row, now);
         }
-        Some(self.syncing.queue.iter().map(|lease| lease.key.clone()).collect())
+        let last = shards.iter().map(|shard| &*shard.id).max()?.to_owned();
+        Some(Compared { missing: self.syncing.queue.iter().map(|lease| lease.key.clone()).collect(), last })
     }
 
     /// Leaves the making of leases to another worker, and looks after it later.

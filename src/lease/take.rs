@@ -10,8 +10,9 @@
 //!
 //! Source: `DynamoDBLeaseTaker.java` (`computeLeasesToTake`, `chooseLeasesToSteal`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::create::Compared;
 use super::held::Phase;
 use super::survey::{Rows, Survey, has_hole};
 use super::worker::{Output, Worker};
@@ -109,8 +110,8 @@ impl Worker {
         (self.looking.workers, self.looking.rows) = (survey.workers() as u64, rows.len() as u64);
         self.looking.holes = if has_hole(&rows_seen) { self.looking.holes + 1 } else { 0 };
         self.next_look(now);
-        let missing = self.reconcile(&rows_seen, self.looking.holes, now);
-        self.make_merged(&rows_seen, missing.as_ref(), now);
+        let compared = self.reconcile(&rows_seen, self.looking.holes, now);
+        self.make_merged(&rows_seen, compared.as_ref(), now);
         self.mind_own(&survey, now);
         self.balance(survey, &rows_seen, now);
     }
@@ -153,13 +154,12 @@ impl Worker {
         }
     }
 
-    /// Lets the child of a merge be made once the other parent has a lease, or never will: `missing` are those that are to be
-    /// made, where that is known.
-    fn make_merged(&mut self, rows: &Rows<'_>, missing: Option<&BTreeSet<String>>, now: u64) {
+    /// Lets the child of a merge be made once the other parent has a lease, or is known never to have one.
+    fn make_merged(&mut self, rows: &Rows<'_>, compared: Option<&Compared>, now: u64) {
         let mut unsure = false;
         for held in self.held.values_mut() {
-            let known =
-                |parent: &str| rows.get(parent).is_some() || missing.is_some_and(|missing| !missing.contains(parent));
+            let never = |parent: &str| compared.is_some_and(|compared| compared.is_never_to_be(parent));
+            let known = |parent: &str| rows.get(parent).is_some() || never(parent);
             let sure = held.unsure_of().all(known);
             if let Phase::Ending { may_make, again_at, .. } = &mut held.phase
                 && !*may_make
