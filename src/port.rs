@@ -10,9 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::lease::{Lease, Swap, Swapped};
-use crate::model::{
-    DeadLetter, HashKeyRange, Judgement, Outcome, Placement, Record, Shard, StreamDescription, Timestamp, Unsettled,
-};
+pub use crate::model::ChildShard;
+use crate::model::{DeadLetter, Judgement, Outcome, Placement, Record, Shard, StreamDescription, Timestamp, Unsettled};
 
 /// What the gate's own upstream client sends, naming its process, and its data port refuses when the name is its own: a gate
 /// that was made its own upstream would judge each record for ever.
@@ -235,14 +234,6 @@ pub struct ShardRecord {
     /// Absent on streams that distribute records themselves.
     pub partition_key: Option<String>,
     pub arrived: Timestamp,
-}
-
-/// A shard that follows one which was split or merged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChildShard {
-    pub id: String,
-    pub parents: Vec<String>,
-    pub range: HashKeyRange,
 }
 
 /// Why a shard could not be read.

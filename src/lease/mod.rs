@@ -7,9 +7,18 @@
 //! Source: amazon-kinesis-client 3.5 (`leases/Lease.java`, `leases/dynamodb/DynamoDBLeaseSerializer.java`, `DynamoDBLeaseRenewer.java`,
 //! `DynamoDBLeaseTaker.java`, `lifecycle/ShutdownTask.java`).
 
+mod create;
+mod held;
 pub mod ledger;
+mod random;
+mod survey;
+mod sync;
+mod take;
+mod worker;
 
 use std::collections::BTreeSet;
+
+pub use worker::{Input, Output, Start, StopReason, Worker, WorkerOptions};
 
 use crate::model::{HashKeyRange, Place, Timestamp};
 

@@ -40,6 +40,14 @@ pub struct Shard {
     pub ending_sequence_number: Option<String>,
 }
 
+/// A shard that follows one which was split or merged, as `GetRecords` names it with the last records of the closed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildShard {
+    pub id: String,
+    pub parents: Vec<String>,
+    pub range: HashKeyRange,
+}
+
 /// The open shards of a stream, to say where a key would have landed.
 #[derive(Debug, Clone, Default)]
 pub struct ShardMap {

@@ -1,0 +1,151 @@
+//! Shards against leases: which leases are missing, and which have no more use.
+//!
+//! A lease that is missing is that of a shard which nobody has seen yet, or of a child whose parent's reader died before it made it. Both
+//! come out right whatever the order of events: the second has an ancestor with a lease. Source: `HierarchicalShardSyncer.java`,
+//! `LeaseCleanupManager.java`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::survey::Rows;
+use super::worker::Start;
+use super::{Checkpoint, Lease};
+use crate::model::{ChildShard, Shard, Timestamp};
+
+/// The leases to make, parents before their children: a child whose parent has no lease would not wait for it. `at`: when the shards were
+/// listed, which was before the rows were.
+pub(super) fn missing(shards: &[Shard], rows: &Rows<'_>, start: Start, at: Timestamp) -> Vec<Lease> {
+    let shards: BTreeMap<&str, &Shard> = shards.iter().map(|shard| (&*shard.id, shard)).collect();
+    let passed = passed(&shards, rows);
+    let mut lineage = Lineage { shards: &shards, rows, known: BTreeMap::new() };
+    let mut found: Vec<(usize, Lease)> = Vec::new();
+    for shard in shards.values().filter(|shard| rows.get(&shard.id).is_none()) {
+        if passed.contains(&*shard.id) {
+            continue;
+        }
+        let Origin { depth, heir_of } = lineage.origin(&shard.id);
+        let Some((checkpoint, starts_at)) = beginning(shard, heir_of, start, at) else { continue };
+        let mut lease = Lease::new(&*shard.id, checkpoint);
+        lease.starts_at = starts_at;
+        lease.parents = parents(shard).map(str::to_owned).collect();
+        lease.range = Some(shard.range);
+        found.push((depth, lease));
+    }
+    found.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    found.into_iter().map(|(_, lease)| lease).collect()
+}
+
+/// The shards that some shard after them has a lease: parents get theirs first, so that they had one, and it was deleted.
+fn passed<'a>(shards: &BTreeMap<&'a str, &'a Shard>, rows: &Rows<'_>) -> BTreeSet<&'a str> {
+    let mut passed = BTreeSet::new();
+    let leased = shards.values().filter(|shard| rows.get(&shard.id).is_some());
+    let mut below: Vec<&Shard> = leased.copied().collect();
+    while let Some(shard) = below.pop() {
+        for parent in parents(shard).filter_map(|parent| shards.get(parent)) {
+            if passed.insert(&*parent.id) {
+                below.push(parent);
+            }
+        }
+    }
+    passed
+}
+
+/// Where a shard begins that has no lease; `None`: it is to have none.
+fn beginning(
+    shard: &Shard,
+    heir_of: Option<&Lease>,
+    start: Start,
+    at: Timestamp,
+) -> Option<(Checkpoint, Option<Timestamp>)> {
+    let closed = shard.ending_sequence_number.is_some();
+    match (heir_of, start) {
+        (Some(ancestor), _) => Some(inherited(ancestor, start)),
+        (None, Start::TrimHorizon) => Some((Checkpoint::TrimHorizon, None)),
+        (None, Start::Latest) if closed => None,
+        (None, Start::Latest) => Some((Checkpoint::Latest, Some(at))),
+        (None, Start::AtTimestamp(from)) => Some((Checkpoint::AtTimestamp, Some(from))),
+    }
+}
+
+/// Where a shard begins whose ancestor has a lease: with its first record. Where the ancestor's records count from a moment on only, its
+/// own do too: it may have closed before that moment.
+fn inherited(ancestor: &Lease, start: Start) -> (Checkpoint, Option<Timestamp>) {
+    match (ancestor.starts_at, start) {
+        (Some(from), Start::AtTimestamp(_)) => (Checkpoint::AtTimestamp, Some(from)),
+        _ => (Checkpoint::TrimHorizon, None),
+    }
+}
+
+/// The lease of a shard that follows one which was read to its end.
+pub(super) fn child(child: &ChildShard, parent: &Lease, start: Start) -> Lease {
+    let (checkpoint, starts_at) = inherited(parent, start);
+    let mut lease = Lease::new(&child.id, checkpoint);
+    lease.starts_at = starts_at;
+    lease.parents = child.parents.iter().cloned().collect();
+    lease.range = Some(child.range);
+    lease
+}
+
+fn parents(shard: &Shard) -> impl Iterator<Item = &str> {
+    [&shard.parent, &shard.adjacent_parent].into_iter().flatten().map(String::as_str)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Origin<'a> {
+    /// Listed shards above it, at most.
+    depth: usize,
+    /// The nearest ancestor that has a lease.
+    heir_of: Option<&'a Lease>,
+}
+
+struct Lineage<'a, 'b> {
+    shards: &'b BTreeMap<&'a str, &'a Shard>,
+    rows: &'b Rows<'a>,
+    known: BTreeMap<&'a str, Origin<'a>>,
+}
+
+impl<'a> Lineage<'a, '_> {
+    /// Without recursion: a shard that was split each day for a year stands deep.
+    fn origin(&mut self, id: &'a str) -> Origin<'a> {
+        let mut ahead = vec![(id, false)];
+        while let Some((id, expanded)) = ahead.pop() {
+            if self.known.contains_key(id) {
+                continue;
+            }
+            let Some(shard) = self.shards.get(id) else { continue };
+            if expanded {
+                let origin = self.from_parents(shard);
+                self.known.insert(id, origin);
+                continue;
+            }
+            ahead.push((id, true));
+            // A shard is made after its parents; what does not say so is not followed, and so there is no circle.
+            ahead.extend(parents(shard).filter(|parent| *parent < id).map(|parent| (parent, false)));
+        }
+        self.known.get(id).copied().unwrap_or(Origin { depth: 0, heir_of: None })
+    }
+
+    fn from_parents(&self, shard: &'a Shard) -> Origin<'a> {
+        let mut origin = Origin { depth: 0, heir_of: None };
+        for parent in parents(shard) {
+            let above = self.known.get(parent);
+            origin.depth = origin.depth.max(above.map_or(0, |above| above.depth + 1));
+            let heir_of = self.rows.get(parent).or_else(|| above.and_then(|above| above.heir_of));
+            origin.heir_of = origin.heir_of.or(heir_of);
+        }
+        origin
+    }
+}
+
+/// The leases that have ended, whose shards are no longer there, and whose children are being read or have been.
+pub(super) fn useless<'a>(shards: &[Shard], rows: &Rows<'a>) -> Vec<&'a Lease> {
+    let listed: BTreeSet<&str> = shards.iter().map(|shard| &*shard.id).collect();
+    let is_past = |child: &String| match rows.get(child) {
+        Some(row) => matches!(row.checkpoint, Checkpoint::At(_) | Checkpoint::ShardEnd),
+        // Deleted before its parent was, or not made yet.
+        None => !listed.contains(child.as_str()),
+    };
+    // Ids ascend: a shard above the last one came after the list was made, and is not gone.
+    let is_gone = |row: &&Lease| !listed.contains(&*row.key) && listed.last().is_some_and(|last| *row.key < **last);
+    let ended = rows.iter().filter(|row| row.is_ended()).filter(is_gone);
+    ended.filter(|row| row.children.iter().all(is_past)).collect()
+}
