@@ -7,6 +7,8 @@
 //! Source: amazon-kinesis-client 3.5 (`leases/Lease.java`, `leases/dynamodb/DynamoDBLeaseSerializer.java`, `DynamoDBLeaseRenewer.java`,
 //! `DynamoDBLeaseTaker.java`, `lifecycle/ShutdownTask.java`).
 
+mod row;
+
 use std::collections::BTreeSet;
 
 use crate::model::{HashKeyRange, Place, Timestamp};
