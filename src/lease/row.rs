@@ -46,12 +46,12 @@ fn is_sequence_number(text: &str) -> bool {
 impl Swap {
     /// The row after this write, where it [applies](Self::applies_to) to `row`; `None`: there is none then. Of an update, only what
     /// differs between its two leases changes, so that what somebody else wrote without raising the counter stays.
-    pub fn onto(&self, row: &Lease) -> Option<Lease> {
+    pub fn onto(&self, row: Option<&Lease>) -> Option<Lease> {
         match self {
             Self::Create(lease) => Some((**lease).clone()),
             Self::Delete(_) => None,
             Self::Update { before, after } => {
-                let mut row = row.clone();
+                let mut row = row?.clone();
                 change(&mut row.owner, &before.owner, &after.owner);
                 change(&mut row.counter, &before.counter, &after.counter);
                 change(&mut row.checkpoint, &before.checkpoint, &after.checkpoint);
@@ -103,6 +103,6 @@ mod tests {
         let row = Lease { children: ["child".to_owned()].into(), ..before.clone() };
         let after = Lease { counter: 1, ..before.clone() };
         let swap = Swap::Update { before: Box::new(before), after: Box::new(after) };
-        assert_eq!(swap.onto(&row), Some(Lease { counter: 1, ..row }));
+        assert_eq!(swap.onto(Some(&row)), Some(Lease { counter: 1, ..row }));
     }
 }

@@ -39,7 +39,7 @@ const ENTITY_LEASE: &str = "LEASE";
 
 /// An attribute that no lease can have so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the attribute {attribute} of its row {key:?} {fault}; correct or delete the row")]
+#[error("the attribute {attribute} of its row {key:?} {fault}; correct it")]
 pub struct RowFault {
     key: String,
     attribute: &'static str,

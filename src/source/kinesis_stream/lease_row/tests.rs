@@ -115,17 +115,17 @@ fn a_row_that_cannot_be_is_told_by_key_and_attribute() {
         format!("{}\n", read(&row).unwrap_err())
     });
     expect![[r#"
-        the attribute checkpoint of its row "shardId-000000000002" is neither a sequence number nor one of the KCL's words; correct or delete the row
-        the attribute checkpoint of its row "shardId-000000000002" is no string; correct or delete the row
-        the attribute leaseCounter of its row "shardId-000000000002" is no whole number of the range it has; correct or delete the row
-        the attribute leaseCounter of its row "shardId-000000000002" is no whole number of the range it has; correct or delete the row
-        the attribute checkpointSubSequenceNumber of its row "shardId-000000000002" is no whole number of the range it has; correct or delete the row
-        the attribute parentShardId of its row "shardId-000000000002" is no set of strings; correct or delete the row
-        the attribute startingHashKey of its row "shardId-000000000002" is no decimal of 128 bits; correct or delete the row
-        the attribute leaseOwner of its row "shardId-000000000002" is no string; correct or delete the row
-        the attribute meshgateStartsAt of its row "shardId-000000000002" is no whole number of the range it has; correct or delete the row
-        the attribute leaseCounter of its row "shardId-000000000002" is missing; correct or delete the row
-        the attribute checkpoint of its row "shardId-000000000002" is missing; correct or delete the row
+        the attribute checkpoint of its row "shardId-000000000002" is neither a sequence number nor one of the KCL's words; correct it
+        the attribute checkpoint of its row "shardId-000000000002" is no string; correct it
+        the attribute leaseCounter of its row "shardId-000000000002" is no whole number of the range it has; correct it
+        the attribute leaseCounter of its row "shardId-000000000002" is no whole number of the range it has; correct it
+        the attribute checkpointSubSequenceNumber of its row "shardId-000000000002" is no whole number of the range it has; correct it
+        the attribute parentShardId of its row "shardId-000000000002" is no set of strings; correct it
+        the attribute startingHashKey of its row "shardId-000000000002" is no decimal of 128 bits; correct it
+        the attribute leaseOwner of its row "shardId-000000000002" is no string; correct it
+        the attribute meshgateStartsAt of its row "shardId-000000000002" is no whole number of the range it has; correct it
+        the attribute leaseCounter of its row "shardId-000000000002" is missing; correct it
+        the attribute checkpoint of its row "shardId-000000000002" is missing; correct it
     "#]].assert_eq(&[faults.concat(), missing.concat()].concat());
 }
 

@@ -1,0 +1,1 @@
+//! Reading shards of a Kinesis stream, as an emulator gives it.
