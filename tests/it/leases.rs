@@ -138,7 +138,7 @@ async fn a_table_of_another_key_is_refused() {
     let call = dynamodb.create_table().table_name("orders").key_schema(key).attribute_definitions(text.unwrap());
     call.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
     let refused = DynamoDbLeases::new(dynamodb, "orders").prepare().await.unwrap_err();
-    expect_test::expect![""].assert_eq(&refused.to_string());
+    expect_test::expect![[r#"the lease table refuses: DynamoDB table "orders": its key is not the string leaseKey alone, so that it holds something else; nothing was written; name a table of the gates' own"#]].assert_eq(&refused.to_string());
 }
 
 /// More rows than one page of a scan holds.

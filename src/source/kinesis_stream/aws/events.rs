@@ -56,11 +56,13 @@ impl Subscription for ShardEvents {
 }
 
 fn batch_of(stream: &str, event: SubscribeToShardEvent) -> Result<ShardBatch, ReadError> {
+    let children = children_of(stream, event.child_shards)?;
+    // At the end of a closed shard children come, and no number, which the SDK gives as an empty text.
+    let next = Some(event.continuation_sequence_number).filter(|number| !number.is_empty() && children.is_empty());
     Ok(ShardBatch {
         records: event.records.into_iter().map(record_of).collect(),
-        // Absent at the end of a closed shard, which the SDK gives as an empty text.
-        next: Some(event.continuation_sequence_number).filter(|number| !number.is_empty()),
-        children: children_of(stream, event.child_shards)?,
+        next,
+        children,
         millis_behind_latest: event.millis_behind_latest,
     })
 }
