@@ -1,7 +1,7 @@
-//! What an AWS error means to a delivery: whose fault it is, whether trying again can help, what to say.
+//! What an AWS error means to who called: whose fault it is, whether trying again can help, what to say.
 //!
-//! Sources: the error lists of the Kinesis and SQS API references, their "common errors", and the retry lists of the
-//! SDKs' standard mode. `KMSThrottlingException` is in none of the latter and is a throttle all the same.
+//! Sources: the error lists of the Kinesis, SQS and DynamoDB API references, their "common errors", and the retry lists of
+//! the SDKs' standard mode. `KMSThrottlingException` is in none of the latter and is a throttle all the same.
 //!
 //! AWS quotes request values in validation messages, so only messages of codes known not to are passed on.
 
@@ -48,20 +48,34 @@ impl Fault {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let lost =
-            |what: String| Self { trouble: Trouble::Unavailable, code: None, what, state: UNKNOWN, advice: RETRY };
+        Self::of(error, |raw| raw.status().as_u16(), E::code)
+    }
+
+    /// What it means that a stream of events broke off, whose head was good. `code` names what the far end sent as its last event.
+    pub fn of_events<E, R>(error: &SdkError<E, R>, code: impl Fn(&E) -> Option<&str>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        R: fmt::Debug,
+    {
+        Self::of(error, |_| 200, code)
+    }
+
+    fn of<E, R>(error: &SdkError<E, R>, status: impl Fn(&R) -> u16, code: impl Fn(&E) -> Option<&str>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        R: fmt::Debug,
+    {
         match error {
             SdkError::ServiceError(service) => {
-                let meta = service.err();
-                Self::of_answer(service.raw().status().as_u16(), meta.code(), meta.message())
+                Self::of_answer(status(service.raw()), code(service.err()), service.err().message())
             }
-            SdkError::TimeoutError(_) => lost("the call took too long".into()),
+            SdkError::TimeoutError(_) => Self::took_too_long(),
             // Some proxy or captive portal in between: only the status says anything.
-            SdkError::ResponseError(response) => Self::of_answer(response.raw().status().as_u16(), None, None),
+            SdkError::ResponseError(response) => Self::of_answer(status(response.raw()), None, None),
             SdkError::DispatchFailure(failure) => {
                 let cause = failure.as_connector_error().map_or_else(String::new, |e| causes(e));
                 let what = if failure.is_timeout() { "the call took too long" } else { "the call did not get through" };
-                lost(format!("{what} ({cause})"))
+                Self::lost(format!("{what} ({cause})"))
             }
             // Credentials, region or endpoint: nothing has left this process. Credentials may come back by themselves.
             other => Self {
@@ -77,6 +91,20 @@ impl Fault {
     /// What one failed entry of an answered call means. `caller` says that the far end blames the entry.
     pub fn of_entry(code: &str, message: Option<&str>, caller: bool) -> Self {
         Self::of_answer(if caller { 400 } else { 500 }, Some(code), message)
+    }
+
+    /// No answer came in the time there is for one.
+    pub fn took_too_long() -> Self {
+        Self::lost("the call took too long".into())
+    }
+
+    /// An answer that says what the service's reference rules out.
+    pub fn unreadable(what: &str) -> Self {
+        Self::lost(format!("the answer holds {what}"))
+    }
+
+    fn lost(what: String) -> Self {
+        Self { trouble: Trouble::Unavailable, code: None, what, state: UNKNOWN, advice: RETRY }
     }
 
     fn of_answer(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
@@ -111,6 +139,16 @@ impl Fault {
         })
     }
 
+    /// Told of a call that stores nothing, or whose caller says by itself what is known of it.
+    pub fn question(&self, target: &str) -> String {
+        format!("{target}: {}; {}", self.what, self.advice)
+    }
+
+    /// Whether what was asked about is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.code.as_deref() == Some("ResourceNotFoundException")
+    }
+
     /// The same, told of `target` (`Kinesis stream "orders"`).
     pub fn unsettled(&self, target: &str) -> Unsettled {
         Unsettled { trouble: self.trouble, message: format!("{target}: {self}") }
@@ -133,7 +171,9 @@ fn plain(code: &str) -> &str {
 fn meaning(code: &str) -> Option<Meaning> {
     use Trouble::{Rejected, Throttled, Unavailable};
     let (trouble, advice) = match code {
-        "ProvisionedThroughputExceededException" => (Throttled, "retry with back-off; if it lasts, add shards"),
+        "ProvisionedThroughputExceededException" => {
+            (Throttled, "retry with back-off; if it lasts, add shards, or capacity to a table")
+        }
         "KMSThrottlingException" | "KMS.ThrottlingException" | "KmsThrottled" => {
             (Throttled, "retry with back-off; if it lasts, raise the KMS quota")
         }
@@ -148,10 +188,13 @@ fn meaning(code: &str) -> Option<Meaning> {
         | "SlowDown"
         | "BandwidthLimitExceeded"
         | "OverLimit" => (Throttled, RETRY),
+        // A stream, consumer or table that is being made or changed, a shard that a subscription is still under way to.
+        "ResourceInUseException" => (Throttled, "it is in use or being changed: retry with back-off"),
 
         "InternalFailure"
         | "InternalFailureException"
         | "InternalError"
+        | "InternalServerError"
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "RequestTimeout"
@@ -162,6 +205,9 @@ fn meaning(code: &str) -> Option<Meaning> {
         "InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" => {
             (Unavailable, "check the gate's clock and its AWS secret key, then retry")
         }
+
+        "ExpiredNextTokenException" => (Unavailable, "the listing took longer than 5 minutes: begin it anew"),
+        "ExpiredIteratorException" => (Rejected, "the iterator is older than 5 minutes: ask for a new one"),
 
         "AccessDenied" | "AccessDeniedException" | "NotAuthorized" => {
             (Rejected, "allow it to the gate's role, in its policy and the resource's")

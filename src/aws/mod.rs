@@ -1,11 +1,12 @@
-//! What the AWS sinks share: clients from the standard chain, and what AWS errors mean to a delivery.
+//! What the AWS sources and sinks share: clients from the standard chain, what AWS errors mean, a stream's shards.
 //!
 //! Region, credentials and endpoints come from where every AWS tool takes them (environment, profile, web identity,
-//! container, instance). The SDK's own retries are off: a delivery (`gate::delivery`) decides what is tried again, and
-//! two layers of retries would multiply. Every wait is bounded.
+//! container, instance). The SDK's own retries are off: a delivery (`gate::delivery`) or a reader decides what is tried again,
+//! and two layers of retries would multiply. Every wait is bounded.
 
 mod endpoint;
 mod fault;
+mod shards;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::port::INSTANCE_HEADER;
 
 pub use endpoint::{Endpoint, is_self};
 pub use fault::Fault;
+pub use shards::{hash_key_range, shards};
 
 /// To open a connection. The SDKs' own default of 2026.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
@@ -32,6 +34,7 @@ pub struct AwsOptions {
     /// URLs that win over the standard chain's.
     pub kinesis_endpoint: Option<String>,
     pub sqs_endpoint: Option<String>,
+    pub dynamodb_endpoint: Option<String>,
     /// Where this process listens: never taken from the standard chain as an upstream.
     pub own_addresses: Vec<SocketAddr>,
     /// Names this process in [`INSTANCE_HEADER`]; visible ASCII.
@@ -47,6 +50,7 @@ impl AwsOptions {
             region: None,
             kinesis_endpoint: None,
             sqs_endpoint: None,
+            dynamodb_endpoint: None,
             own_addresses: Vec::new(),
             instance: instance.into(),
             call_timeout: Duration::from_secs(10),
@@ -71,9 +75,11 @@ pub enum AwsError {
 pub struct Clients {
     pub kinesis: aws_sdk_kinesis::Client,
     pub sqs: aws_sdk_sqs::Client,
+    pub dynamodb: aws_sdk_dynamodb::Client,
     /// Where the clients call, for the start-up log.
     pub kinesis_endpoint: Endpoint,
     pub sqs_endpoint: Endpoint,
+    pub dynamodb_endpoint: Endpoint,
     pub region: String,
 }
 
@@ -104,19 +110,25 @@ impl Clients {
         let own = &options.own_addresses;
         let kinesis_endpoint = Endpoint::choose(options.kinesis_endpoint.as_deref(), &sdk, "Kinesis", own);
         let sqs_endpoint = Endpoint::choose(options.sqs_endpoint.as_deref(), &sdk, "SQS", own);
+        let dynamodb_endpoint = Endpoint::choose(options.dynamodb_endpoint.as_deref(), &sdk, "DynamoDB", own);
         warn_if_ignored("kinesis", &kinesis_endpoint);
         warn_if_ignored("sqs", &sqs_endpoint);
+        warn_if_ignored("dynamodb", &dynamodb_endpoint);
 
         // `Builder::from` reads the chain's endpoint; setting it afterwards, even to none, is final.
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(&sdk).interceptor(instance);
         kinesis.set_endpoint_url(kinesis_endpoint.url().map(str::to_owned));
         let mut sqs = aws_sdk_sqs::config::Builder::from(&sdk);
         sqs.set_endpoint_url(sqs_endpoint.url().map(str::to_owned));
+        let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk);
+        dynamodb.set_endpoint_url(dynamodb_endpoint.url().map(str::to_owned));
         Ok(Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             kinesis_endpoint,
             sqs_endpoint,
+            dynamodb_endpoint,
             region,
         })
     }

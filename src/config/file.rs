@@ -69,6 +69,7 @@ struct WrittenAws {
     region: Option<String>,
     kinesis_endpoint: Option<String>,
     sqs_endpoint: Option<String>,
+    dynamodb_endpoint: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -253,6 +254,7 @@ impl Written {
                     region: self.aws.region,
                     kinesis_endpoint: self.aws.kinesis_endpoint,
                     sqs_endpoint: self.aws.sqs_endpoint,
+                    dynamodb_endpoint: self.aws.dynamodb_endpoint,
                 },
             },
             dlq: self.dlq.into(),

@@ -54,8 +54,16 @@ pub struct Config {
 /// Where good and bad events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
-    Local { shards: u32, streams_max: usize },
-    Aws { region: Option<String>, kinesis_endpoint: Option<String>, sqs_endpoint: Option<String> },
+    Local {
+        shards: u32,
+        streams_max: usize,
+    },
+    Aws {
+        region: Option<String>,
+        kinesis_endpoint: Option<String>,
+        sqs_endpoint: Option<String>,
+        dynamodb_endpoint: Option<String>,
+    },
 }
 
 /// What was given on the command line or in the environment; beats the file.

@@ -11,6 +11,7 @@ mod create;
 mod held;
 pub mod ledger;
 mod random;
+mod row;
 mod survey;
 mod sync;
 mod take;

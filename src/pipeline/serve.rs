@@ -61,8 +61,12 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 backend: "local",
             })
         }
-        Backend::Aws { region, kinesis_endpoint, sqs_endpoint } => {
-            for (key, url) in [("aws.kinesis_endpoint", kinesis_endpoint), ("aws.sqs_endpoint", sqs_endpoint)] {
+        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, dynamodb_endpoint } => {
+            for (key, url) in [
+                ("aws.kinesis_endpoint", kinesis_endpoint),
+                ("aws.sqs_endpoint", sqs_endpoint),
+                ("aws.dynamodb_endpoint", dynamodb_endpoint),
+            ] {
                 if let Some(url) = url.as_ref().filter(|url| is_self(url, &own)) {
                     return Err(StartError::OwnUpstream { key, url: url.clone() });
                 }
@@ -71,6 +75,7 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 region: region.clone(),
                 kinesis_endpoint: kinesis_endpoint.clone(),
                 sqs_endpoint: sqs_endpoint.clone(),
+                dynamodb_endpoint: dynamodb_endpoint.clone(),
                 own_addresses: own,
                 ..AwsOptions::new(instance)
             })

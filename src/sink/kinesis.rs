@@ -8,18 +8,14 @@
 
 mod body;
 
-use std::sync::Arc;
-
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{self, PutRecordsResultEntry};
 
-use crate::aws::Fault;
-use crate::model::{
-    HashKey, HashKeyRange, Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble, Unsettled,
-};
+use crate::aws::{Fault, shards};
+use crate::model::{Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble, Unsettled};
 use crate::port::{BoxFuture, CallLimits, Catalog, CatalogError, MeshSink, StreamReader};
 
 /// Records in one `PutRecords` call.
@@ -32,11 +28,9 @@ const HALVINGS_MAX: usize = 40;
 
 /// The record size of a stream that says nothing else, in KiB.
 const RECORD_SIZE_KIB_DEFAULT: u32 = 1_024;
-/// Pages of one listing. `ListStreams` and `ListShards` give at most 10,000 and 1,000 names a page; more pages than this
-/// is a far end that never comes to an end.
+/// `ListStreams` gives at most 10,000 names a page; more pages than this is a far end that never comes to an end.
 const PAGES_MAX: usize = 100;
 const STREAMS_A_PAGE: i32 = 1_000;
-const SHARDS_A_PAGE: i32 = 1_000;
 
 /// Kinesis streams as mesh streams. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -112,25 +106,6 @@ impl KinesisSink {
             Err(error) => Err(Fault::of_call(&error).unsettled(&target(stream))),
         }
     }
-
-    async fn shards(&self, stream: &str) -> Result<Vec<Shard>, CatalogError> {
-        let mut shards = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..PAGES_MAX {
-            // The API takes either a name or a token, never both.
-            let name = token.is_none().then(|| stream.to_owned());
-            let call = self.client.list_shards().set_stream_name(name).set_next_token(token).max_results(SHARDS_A_PAGE);
-            let page = call.send().await.map_err(|error| catalog_error(stream, &error))?;
-            for shard in page.shards.unwrap_or_default() {
-                shards.push(shard_of(stream, shard)?);
-            }
-            token = page.next_token;
-            if token.is_none() {
-                return Ok(shards);
-            }
-        }
-        Err(CatalogError::Unavailable(format!("{} lists shards without end", target(stream))))
-    }
 }
 
 impl MeshSink for KinesisSink {
@@ -180,8 +155,11 @@ impl Catalog for KinesisSink {
         Box::pin(async move {
             let answer = self.client.describe_stream_summary().stream_name(stream).send().await;
             let answer = answer.map_err(|error| catalog_error(stream, &error))?;
-            let summary = answer.stream_description_summary.ok_or_else(|| unreadable(stream, "no description"))?;
-            Ok(description(summary, self.shards(stream).await?))
+            let summary = answer
+                .stream_description_summary
+                .ok_or_else(|| refusal(stream, &Fault::unreadable("no description")))?;
+            let shards = shards(&self.client, stream).await.map_err(|fault| refusal(stream, &fault))?;
+            Ok(description(summary, shards))
         })
     }
 
@@ -220,16 +198,15 @@ fn unavailable(message: String) -> Unsettled {
     Unsettled { trouble: Trouble::Unavailable, message }
 }
 
-fn unreadable(stream: &str, what: &str) -> CatalogError {
-    CatalogError::Unavailable(format!("{}: the answer holds {what}", target(stream)))
-}
-
 fn catalog_error<E>(stream: &str, error: &SdkError<E, HttpResponse>) -> CatalogError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let fault = Fault::of_call(error);
-    let told = format!("{}: {fault}", target(stream));
+    refusal(stream, &Fault::of_call(error))
+}
+
+fn refusal(stream: &str, fault: &Fault) -> CatalogError {
+    let told = fault.question(&target(stream));
     match (fault.code.as_deref(), fault.trouble) {
         (Some("ResourceNotFoundException"), _) => CatalogError::StreamNotFound(stream.to_owned()),
         (Some("AccessDeniedException" | "AccessDenied"), _) => CatalogError::AccessDenied(told),
@@ -256,23 +233,4 @@ fn description(summary: types::StreamDescriptionSummary, shards: Vec<Shard>) -> 
         arn: summary.stream_arn,
         shards,
     }
-}
-
-fn shard_of(stream: &str, shard: types::Shard) -> Result<Shard, CatalogError> {
-    let range = shard.hash_key_range.as_ref().and_then(|range| {
-        let start = HashKey::parse_explicit(&range.starting_hash_key)?;
-        let end = HashKey::parse_explicit(&range.ending_hash_key)?;
-        Some(HashKeyRange { start, end })
-    });
-    let range = range.ok_or_else(|| unreadable(stream, "a shard without a decimal hash key range"))?;
-    let sequences =
-        shard.sequence_number_range.ok_or_else(|| unreadable(stream, "a shard without sequence numbers"))?;
-    Ok(Shard {
-        id: Arc::from(shard.shard_id),
-        parent: shard.parent_shard_id,
-        adjacent_parent: shard.adjacent_parent_shard_id,
-        range,
-        starting_sequence_number: sequences.starting_sequence_number,
-        ending_sequence_number: sequences.ending_sequence_number,
-    })
 }

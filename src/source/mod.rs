@@ -16,6 +16,7 @@ mod connection;
 pub mod http;
 pub mod kcl;
 pub mod kinesis_api;
+pub mod kinesis_stream;
 pub mod listener;
 pub mod service;
 mod settling;

@@ -5,10 +5,13 @@
 //! Reading uses connections of its own, here on blocking threads and in `meshgate tail` and `meshgate dlq` from other
 //! processes, and never holds up the writer. A lock file keeps a second gate from writing to the same store.
 //!
+//! Beside it, in a file of their own, [`LocalLeases`]: who reads which shard of a stream.
+//!
 //! The file must lie on a local disk: SQLite's write-ahead log needs memory shared between its processes.
 
 mod catalog;
 mod error;
+mod leases;
 mod letters;
 mod pool;
 mod reader;
@@ -30,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 pub use error::StoreError;
+pub use leases::LocalLeases;
 pub use letters::{LetterCount, LetterFilter, LetterLookup, LetterSummary};
 pub use reader::{PlacedRecord, Reader};
 pub use streams::Stream;
