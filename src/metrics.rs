@@ -40,6 +40,8 @@ pub struct Metrics {
     pub request_seconds: HistogramVec,
     /// `meshgate_shard_lag_milliseconds{stream,shard}`: how far the last batch read from a shard is behind its tip.
     pub shard_lag: IntGaugeVec,
+    /// `meshgate_shards_held{stream}`: shards of a stream that this gate reads.
+    pub shards_held: IntGaugeVec,
     /// `meshgate_shard_records_in_flight{stream,shard}`: read from a shard and not yet settled.
     pub shard_records: IntGaugeVec,
     /// `meshgate_shard_stalled_seconds{stream,shard}`: for how long a shard's first record could not be settled, 0 while all is well.
@@ -144,6 +146,7 @@ impl Metrics {
                 "How far the last batch read from the shard is behind its tip.",
                 &["stream", "shard"],
             ),
+            shards_held: gauges(&r, "meshgate_shards_held", "Shards of the stream that this gate reads.", &["stream"]),
             shard_records: gauges(
                 &r,
                 "meshgate_shard_records_in_flight",

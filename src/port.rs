@@ -208,7 +208,7 @@ pub trait ShardReader: Send + Sync {
 }
 
 /// A shard's records as they are sent.
-pub trait Subscription: Send {
+pub trait Subscription: Send + Sync {
     /// The next batch. `None`: it has come to its end, to be taken up again where the last batch ended.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<ShardBatch>, ReadError>>;
 }

@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("aws", &["model", "port"]),
     ("source", &["model", "lease", "decode", "port", "metrics", "aws"]),
     ("sink", &["model", "lease", "port", "metrics", "aws"]),
-    ("config", &["model", "decode", "rule", "contract", "gate", "source", "sink"]),
+    ("config", &["model", "lease", "decode", "rule", "contract", "gate", "source", "sink"]),
     (
         "pipeline",
         &[

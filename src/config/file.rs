@@ -1,6 +1,7 @@
 //! Settings as written in `meshgate.yaml`. Unknown keys, wrong types and values out of range are faults with their place.
 
 mod rules;
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::rules::{Sources, WrittenRules};
+use self::streams::WrittenStream;
 use super::{Backend, Config, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
@@ -36,6 +38,7 @@ pub struct Written {
     aws: WrittenAws,
     dlq: String,
     routes: Vec<WrittenRoute>,
+    streams: Vec<WrittenStream>,
     limits: WrittenLimits,
     retry: WrittenRetry,
     drain_seconds: u64,
@@ -119,6 +122,7 @@ impl Default for Written {
             aws: WrittenAws::default(),
             dlq: "meshgate-dlq".into(),
             routes: Vec::new(),
+            streams: Vec::new(),
             limits: WrittenLimits::default(),
             retry: WrittenRetry::default(),
             // Below Kubernetes' default terminationGracePeriodSeconds of 30.
@@ -202,6 +206,12 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         let pointer = keys.iter().fold(Pointer::root().child("rules"), |pointer, key| pointer.child(*key));
         Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint.to_owned())
     });
+    let on_aws = matches!(written.backend, WrittenBackend::Aws);
+    let streams =
+        streams::faults(&written.streams, &written.routes, on_aws).into_iter().map(|(keys, message, hint)| {
+            let pointer = keys.into_iter().fold(Pointer::root(), |pointer, key| pointer.child(key));
+            Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint)
+        });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
@@ -210,6 +220,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
                 .with_hint("write one route a source".to_owned())
         })
         .chain(rules)
+        .chain(streams)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }
@@ -259,6 +270,7 @@ impl Written {
             },
             dlq: self.dlq.into(),
             routes: Routes::new(self.routes.into_iter().map(WrittenRoute::into_route)),
+            streams: self.streams.into_iter().map(WrittenStream::into_gated).collect(),
             limits: Limits {
                 connections: self.limits.connections,
                 bodies_bytes: self.limits.body_mib_in_flight * 1024 * 1024,

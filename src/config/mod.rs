@@ -19,6 +19,8 @@ use std::time::Duration;
 use crate::contract::RuleFiles;
 use crate::contract::diagnostic::Diagnostic;
 use crate::gate::delivery::RetryPolicy;
+use crate::lease::Start;
+use crate::source::kinesis_stream::feed::Reading;
 use crate::source::listener::Limits;
 
 pub use routes::{OnQuarantine, Route, Routes};
@@ -45,10 +47,43 @@ pub struct Config {
     /// The queue of events whose route and domain name none.
     pub dlq: Arc<str>,
     pub routes: Routes,
+    /// Streams that others write to, each with a route.
+    pub streams: Vec<GatedStream>,
     pub limits: Limits,
     /// Taken in and not yet settled, all requests together.
     pub records_in_flight_max: usize,
     pub retry: RetryPolicy,
+}
+
+/// A stream that others write to, which is read, judged and forwarded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatedStream {
+    pub source: Arc<str>,
+    /// Where shards begin that nobody has read.
+    pub start: Start,
+    pub reading: Reading,
+    pub leases: LeaseBackend,
+    /// The table's name in DynamoDB.
+    pub lease_table: String,
+    /// How long a gate may be silent before others take its shards.
+    pub failover: Duration,
+    /// How long a gate may take to give up a shard that another one asks for.
+    pub handover: Duration,
+    /// Shards this gate reads at most.
+    pub shards_max: usize,
+    /// Read and not yet settled, all shards together.
+    pub bytes_max: u32,
+}
+
+/// Where leases are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseBackend {
+    /// For a fleet.
+    #[default]
+    Dynamodb,
+    /// In the file of the embedded store, for one gate.
+    Local,
 }
 
 /// Where good and bad events go.

@@ -9,6 +9,7 @@ pub mod coalesce;
 pub mod deliver;
 mod doubts;
 mod gate;
+mod gated;
 pub mod kcl;
 pub mod keeper;
 pub mod origin;

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::gate::in_place;
+use super::gated;
 use super::keeper::Keeper;
 use super::rules::Rules;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
@@ -45,6 +47,8 @@ pub struct Sinks {
     pub letters: Arc<dyn DeadLetterSink>,
     pub catalog: Arc<dyn Catalog>,
     pub backend: &'static str,
+    /// Where the backend is AWS.
+    clients: Option<Clients>,
 }
 
 /// Opens the backend. `own` are the addresses this gate listens on, so that it is not made its own upstream.
@@ -59,6 +63,7 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 letters: Arc::clone(&store) as _,
                 catalog: store,
                 backend: "local",
+                clients: None,
             })
         }
         Backend::Aws { region, kinesis_endpoint, sqs_endpoint, dynamodb_endpoint } => {
@@ -80,12 +85,13 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 ..AwsOptions::new(instance)
             })
             .await?;
-            let mesh = Arc::new(KinesisSink::new(clients.kinesis));
+            let mesh = Arc::new(KinesisSink::new(clients.kinesis.clone()));
             Ok(Sinks {
                 mesh: Arc::clone(&mesh) as _,
-                letters: Arc::new(SqsSink::new(clients.sqs, clients.region)),
+                letters: Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone())),
                 catalog: mesh,
                 backend: "aws",
+                clients: Some(clients),
             })
         }
     }
@@ -150,6 +156,9 @@ pub struct Serving {
     phase: watch::Sender<Phase>,
     stop: watch::Sender<bool>,
     task: JoinHandle<Drained>,
+    /// End after `stop` is told.
+    sources: JoinSet<()>,
+    drain_time: Duration,
     reloads: JoinSet<()>,
     /// Ends when `stop` is told.
     keeper: JoinHandle<Option<Keeper>>,
@@ -173,13 +182,13 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let listen = port.local_addr().unwrap_or(config.listen);
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = open_sinks(config, vec![listen], &instance).await?;
-    let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
+    let gate = Arc::new(gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics)));
     let service_metrics = Arc::clone(&metrics);
     let service = Service {
-        intake: Arc::new(gate),
+        intake: Arc::clone(&gate) as _,
         catalog: Arc::clone(&sinks.catalog),
         metrics,
-        instance,
+        instance: instance.clone(),
         clock: super::now,
         random: || fastrand::u128(..),
     };
@@ -187,6 +196,10 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let told = || {
         let mut told = stop.subscribe();
         async move { drop(told.wait_for(|stop| *stop).await) }
+    };
+    let sources = match &sinks.clients {
+        Some(clients) => gated::start(config, clients, &gate, &service_metrics, &worker_id(&instance), told)?,
+        None => JoinSet::new(),
     };
     let mut keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
     in_place(|| keeper.begin());
@@ -201,7 +214,8 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         reloads.spawn(keep_watch(CandidateWatch::new(rules), every));
     }
     let phase = watch::Sender::new(Phase::Ready);
-    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, reloads, keeper })
+    let drain_time = config.limits.drain_time;
+    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, sources, drain_time, reloads, keeper })
 }
 
 impl Serving {
@@ -214,9 +228,10 @@ impl Serving {
     pub async fn drain(mut self) -> Stopped {
         self.phase.send_replace(Phase::Draining);
         tracing::info!("told to stop; answering the requests in progress");
+        let deadline = tokio::time::Instant::now() + self.drain_time;
         let _ = self.stop.send(true);
         self.reloads.abort_all();
-        let stopped = match self.task.await {
+        let stopped = match (&mut self.task).await {
             Ok(Drained { cut: 0 }) => {
                 tracing::info!("drained; stopping");
                 Stopped::Drained
@@ -233,10 +248,31 @@ impl Serving {
                 Stopped::CutOff
             }
         };
+        let stopped = if self.stop_sources(deadline).await { stopped } else { Stopped::CutOff };
         if let Ok(Some(mut keeper)) = self.keeper.await {
             let last = move || keeper.snapshot(stopped == Stopped::Drained);
             let _ = tokio::task::spawn_blocking(last).await;
         }
         stopped
     }
+
+    /// Lets the sources settle what is under way and give up their leases. `false` where that takes longer: others take them over when they
+    /// expire, and read what was not checkpointed again.
+    async fn stop_sources(&mut self, deadline: tokio::time::Instant) -> bool {
+        let all = async { while self.sources.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout_at(deadline, all).await.is_ok();
+        if !in_time {
+            tracing::error!(
+                streams = self.sources.len(),
+                "the drain's deadline passed before all shards were given up; what was not checkpointed is read again"
+            );
+        }
+        in_time
+    }
+}
+
+/// What a gate's leases call it: of this process alone, and for people.
+fn worker_id(instance: &str) -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    format!("{}-{instance}", host.as_deref().unwrap_or("meshgate"))
 }

@@ -88,6 +88,9 @@ where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    if options.intake.mesh_stream(&options.stream).is_none() {
+        return Err(IntakeError::UnknownStream { stream: options.stream.to_string() }.into());
+    }
     let daemon = Daemon { reader, writer, line: Vec::new() };
     let (shard, checkpointed) = ("".into(), Instant::now());
     Processor { daemon, options, shard, settled: None, settling: None, checkpointed }.follow().await
@@ -167,7 +170,7 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Processor<R, W> {
             let next = take_in(message, &mut self.shard, &self.options)?;
             match next {
                 Next::Records(records, last) => {
-                    self.settle(records).await?;
+                    self.settle(records).await;
                     self.settled = last.or(self.settled.take());
                     if self.checkpointed.elapsed() >= self.options.checkpoint_every {
                         self.checkpoint().await?;
@@ -185,14 +188,13 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Processor<R, W> {
     }
 
     /// Settles all records, however long a far end takes.
-    async fn settle(&mut self, records: Vec<Record>) -> Result<(), KclError> {
+    async fn settle(&mut self, records: Vec<Record>) {
         let options = self.options.settling(&self.shard);
         let settling = self.settling.get_or_insert_with(|| Settling::new(options, None));
-        settling.take(records)?;
-        while settling.load().0 > 0 {
+        settling.take(records);
+        while !settling.is_idle() {
             settling.next().await;
         }
-        Ok(())
     }
 
     fn wait(&self, attempt: u32) -> Duration {

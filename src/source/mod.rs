@@ -4,7 +4,8 @@
 //! TCP ─▶ listener ─▶ connection ─▶ body ─▶ service ─┬─▶ kinesis_api ─┐
 //!        accept,     idle, head    bytes            └─▶ http ────────┼─▶ port::Intake ─▶ settled ─▶ answer
 //!        cap, drain                                 pipe ─▶ stdin ───┤
-//!                                     the KCL's daemon ─▶ kcl ───────┘
+//!                  the KCL's daemon ─▶ kcl ─▶ settling ─────┤
+//!                     shards ─▶ kinesis_stream ─▶ settling ─┘
 //! ```
 //!
 //! A source turns bytes into [`crate::model::Record`]s, hands them to [`crate::port::Intake`], and tells the producer what

@@ -3,7 +3,7 @@
 //! A shard's reader gives what it has read to [`Settling::take`] and follows [`Settling::next`]. Where a far end is down, the shard stands
 //! still, and says so; nothing is skipped. Dropped, it leaves what is under way unsettled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,12 @@ use crate::port::{Intake, IntakeError};
 
 /// Between two lines of the log about a shard that stands still.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long rules that do not cover the stream (any more) are waited for, before they are asked again.
+const UNCOVERED_WAIT: Duration = Duration::from_secs(5);
+
+/// Records of a shard under way or waiting, those of a container counted one by one. The last container may go beyond.
+const RECORDS_MAX: usize = 5_000;
 
 /// What a shard is settled with.
 #[derive(Clone)]
@@ -35,6 +41,8 @@ pub struct SettlingOptions {
 /// What has come of it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// All that was taken in is with the ledger: there may be room for more.
+    Taken,
     /// All up to and with this place is settled.
     Settled(Place),
     /// The closed shard is settled to its end.
@@ -50,8 +58,12 @@ pub struct Settling {
     under_way: JoinSet<Vec<bool>>,
     batches: HashMap<Id, BatchId>,
     started: Instant,
-    /// What an earlier reader has settled.
-    skipped_through: Option<Place>,
+    /// What an earlier reader has settled: all up to and with it.
+    after: Option<Place>,
+    /// Read, and not yet given to the ledger.
+    untaken: VecDeque<Record>,
+    /// Nothing follows them.
+    is_read: bool,
     /// Since when the shard's first record fails, and when that was last said.
     stalled: Option<(Instant, Option<Instant>)>,
 }
@@ -66,37 +78,21 @@ impl Settling {
             under_way: JoinSet::new(),
             batches: HashMap::new(),
             started: Instant::now(),
-            skipped_through: after,
+            after,
+            untaken: VecDeque::new(),
+            is_read: false,
             stalled: None,
         }
     }
 
     /// Takes in records of the shard, in its order, each with its [`Position::InShard`].
-    ///
-    /// # Errors
-    /// Where no route or contract covers the stream: none of them is taken.
-    pub fn take(&mut self, records: Vec<Record>) -> Result<(), IntakeError> {
-        let mut taken = Vec::with_capacity(records.len());
-        for record in records {
-            let Some(place) = place_of(&record) else { continue };
-            let parts = self.options.intake.unfold(&self.options.stream, record)?;
-            if parts.is_empty() {
-                taken.push(Taken { place, record: None });
-                continue;
-            }
-            let placed = |part| place_of(&part).map(|place| Taken { place, record: Some(part) });
-            taken.extend(parts.into_iter().filter_map(placed));
-        }
-        if let Some(through) = &self.skipped_through {
-            taken.retain(|taken| taken.place > *through);
-        }
-        self.handle(Input::Read(taken));
-        Ok(())
+    pub fn take(&mut self, records: impl IntoIterator<Item = Record>) {
+        self.untaken.extend(records);
     }
 
     /// The shard is closed, and all of it has been taken in.
     pub fn end(&mut self) {
-        self.handle(Input::End);
+        self.is_read = true;
     }
 
     /// Nothing further is begun.
@@ -104,14 +100,24 @@ impl Settling {
         self.handle(Input::Drain);
     }
 
-    /// Taken in and not settled: records, and bytes of data and partition keys.
-    pub fn load(&self) -> (usize, usize) {
-        (self.ledger.records(), self.ledger.bytes())
+    /// Whether all that was taken in is settled.
+    pub fn is_idle(&self) -> bool {
+        self.untaken.is_empty() && self.ledger.records() == 0
+    }
+
+    /// Whether it has use for more.
+    pub fn has_room(&self) -> bool {
+        self.untaken.is_empty() && self.ledger.records() < RECORDS_MAX
     }
 
     /// The next that comes of it. May be dropped and asked again.
     pub async fn next(&mut self) -> Progress {
         loop {
+            let had_untaken = !self.untaken.is_empty();
+            let uncovered = self.unfold();
+            if had_untaken && self.untaken.is_empty() {
+                return Progress::Taken;
+            }
             while let Some(output) = self.ledger.poll(self.now_ms()) {
                 match output {
                     Output::Settle { batch, records } => self.begin(batch, records),
@@ -120,8 +126,9 @@ impl Settling {
                     Output::Drained => return Progress::Drained,
                 }
             }
-            self.complain();
+            self.complain(uncovered.as_ref().err());
             let wake = self.ledger.wake_at().map(|ms| self.started + Duration::from_millis(ms));
+            let wake = if uncovered.is_err() { Some(Instant::now() + UNCOVERED_WAIT) } else { wake };
             let (batch, settled) = tokio::select! {
                 biased;
                 Some(answered) = self.under_way.join_next_with_id() => match answered {
@@ -137,6 +144,29 @@ impl Settling {
         }
     }
 
+    /// Gives the ledger what it has room for: a container can hold very many.
+    fn unfold(&mut self) -> Result<(), IntakeError> {
+        while self.ledger.records() < RECORDS_MAX
+            && let Some(record) = self.untaken.front()
+        {
+            let parts = self.options.intake.unfold(&self.options.stream, record.clone())?;
+            let place = place_of(record);
+            self.untaken.pop_front();
+            let mut taken: Vec<Taken> = Vec::with_capacity(parts.len().max(1));
+            if parts.is_empty() {
+                taken.extend(place.map(|place| Taken { place, record: None }));
+            }
+            let placed = |part| place_of(&part).map(|place| Taken { place, record: Some(part) });
+            taken.extend(parts.into_iter().filter_map(placed));
+            taken.retain(|taken| self.after.as_ref().is_none_or(|after| taken.place > *after));
+            self.handle(Input::Read(taken));
+        }
+        if self.is_read && self.untaken.is_empty() {
+            self.handle(Input::End);
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, batch: BatchId, records: Vec<Record>) {
         let (intake, stream) = (Arc::clone(&self.options.intake), Arc::clone(&self.options.stream));
         let task = self.under_way.spawn(async move {
@@ -150,7 +180,7 @@ impl Settling {
     fn handle(&mut self, input: Input) {
         let now_ms = self.now_ms();
         self.ledger.handle(input, now_ms);
-        let (records, _) = self.load();
+        let records = self.ledger.records();
         let gauge =
             self.options.metrics.shard_records.with_label_values(&[&*self.options.stream, &*self.options.shard]);
         gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
@@ -161,31 +191,33 @@ impl Settling {
     }
 
     /// Says that the shard stands still: as a metric, and in the log once in a while.
-    fn complain(&mut self) {
+    fn complain(&mut self, uncovered: Option<&IntakeError>) {
         let SettlingOptions { stream, shard, metrics, .. } = &self.options;
         let gauge = metrics.shard_stalled.with_label_values(&[&**stream, &**shard]);
-        let Some((place, attempts)) = self.ledger.held_up() else {
+        let held_up = self.ledger.held_up().filter(|(_, attempts)| *attempts > 1).map(|(place, _)| place);
+        if held_up.is_none() && uncovered.is_none() {
             if self.stalled.take().is_some() {
                 gauge.set(0);
             }
             return;
-        };
+        }
         let now = Instant::now();
         let (since, said) = self.stalled.get_or_insert((now, None));
         let stalled = now - *since;
         gauge.set(i64::try_from(stalled.as_secs()).unwrap_or(i64::MAX));
-        if said.is_none_or(|said| now - said >= COMPLAINT_INTERVAL) && attempts > 1 {
-            *said = Some(now);
-            tracing::error!(
-                stream = &**stream,
-                shard = &**shard,
-                sequence = place.sequence,
-                attempts,
-                stalled_seconds = stalled.as_secs(),
-                "the shard stands still: this record cannot be settled, and none is skipped; see why in the lines about \
-                 records that could not be settled"
-            );
+        if said.is_some_and(|said| now - said < COMPLAINT_INTERVAL) {
+            return;
         }
+        *said = Some(now);
+        tracing::error!(
+            stream = &**stream,
+            shard = &**shard,
+            stalled_seconds = stalled.as_secs(),
+            sequence = held_up.map(|place| &*place.sequence),
+            reason = uncovered
+                .map_or_else(|| "the lines about records that could not be settled tell".into(), ToString::to_string),
+            "the shard stands still: its next record cannot be settled, and none is skipped"
+        );
     }
 }
 

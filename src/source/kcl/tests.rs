@@ -49,8 +49,8 @@ impl Intake for Script {
         Ok(Vec::new())
     }
 
-    fn mesh_stream(&self, _: &str) -> Option<Arc<str>> {
-        None
+    fn mesh_stream(&self, stream: &str) -> Option<Arc<str>> {
+        Some(stream.into())
     }
 
     fn source_streams<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, CatalogError>> {

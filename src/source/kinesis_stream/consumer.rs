@@ -1,0 +1,195 @@
+//! One shard: read, settled, and reported, until it ends, is handed over or is lost.
+//!
+//! ```text
+//! Feed ─▶ records ─▶ Settling (unfold, ledger) ─▶ port::Intake ─▶ Progress ─▶ Report ─▶ the lease's checkpoint
+//! ```
+//!
+//! What is read and not settled is bounded twice: for the shard, so that one that stands still does not take what others need, and for all
+//! shards of a source by a [`Budget`]. Neither grows with how far a shard is behind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::feed::{Feed, FeedOptions, Fetched};
+use crate::lease::{Checkpoint, Lease};
+use crate::model::{Place, Position, Record};
+use crate::port::{ChildShard, ShardRecord};
+use crate::source::settling::{Progress, Settling, SettlingOptions};
+
+/// What a record takes beside its bytes, roughly.
+const RECORD_OVERHEAD: usize = 512;
+
+/// Bytes that the shards of a source may hold together.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    free: Arc<Semaphore>,
+    bytes: u32,
+}
+
+impl Budget {
+    pub fn new(bytes: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new(bytes as usize)), bytes }
+    }
+
+    /// Waits until so much is free. More than there is at all counts as all of it.
+    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes);
+        Arc::clone(&self.free).acquire_many_owned(bytes).await.ok()
+    }
+
+    /// What is held for what was fetched, instead of what was held for what could have been.
+    async fn settle_for(&self, mut held: OwnedSemaphorePermit, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        match bytes.checked_sub(held.num_permits()) {
+            None => held.split(bytes),
+            Some(0) => Some(held),
+            Some(_) => {
+                drop(held);
+                self.take(bytes).await
+            }
+        }
+    }
+}
+
+/// What a shard's consumer says.
+#[derive(Debug)]
+pub struct Report {
+    pub shard: String,
+    /// As in [`Consumer::term`].
+    pub term: u64,
+    pub what: What,
+}
+
+#[derive(Debug)]
+pub enum What {
+    /// All up to and with this place is settled.
+    Settled(Place),
+    /// The closed shard is settled to its end.
+    Ended(Vec<ChildShard>),
+    /// It was told to drain, and has.
+    Stopped,
+}
+
+/// What a consumer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Read,
+    /// Read no more, settle what is under way, report, and stop.
+    Drain,
+}
+
+/// What a consumer is made of.
+pub struct Consumer {
+    pub lease: Lease,
+    /// Tells its reports from those of an earlier consumer of the shard.
+    pub term: u64,
+    pub feed: FeedOptions,
+    pub settling: SettlingOptions,
+    pub budget: Budget,
+    pub commands: watch::Receiver<Command>,
+    pub reports: mpsc::Sender<Report>,
+}
+
+/// What a shard's feed gives, with the part of the budget that it takes.
+struct Batch {
+    fetched: Fetched,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Consumer {
+    /// Runs until there is nothing more to do. Dropped, it leaves what is under way unsettled: it comes again.
+    pub async fn run(self) {
+        let Self { lease, term, feed, settling, budget, mut commands, reports } = self;
+        let shard = lease.key.clone();
+        let after = match &lease.checkpoint {
+            Checkpoint::At(place) => Some(place.clone()),
+            _ => None,
+        };
+        let mut settling = Settling::new(settling, after);
+        let (fetched, mut batches) = mpsc::channel(1);
+        let mut feeding = JoinSet::new();
+        let stream = Arc::clone(&feed.stream);
+        feeding.spawn(feed_into(Feed::new(feed, &lease), budget, fetched));
+        let shard_id: Arc<str> = shard.as_str().into();
+        let mut permits: VecDeque<(Place, OwnedSemaphorePermit)> = VecDeque::new();
+        let mut children = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = commands.changed() => {
+                    feeding.abort_all();
+                    settling.drain();
+                }
+                progress = settling.next() => {
+                    let what = match progress {
+                        Progress::Taken => continue,
+                        Progress::Settled(place) => {
+                            permits.retain(|(last, _)| *last > place && !settling.is_idle());
+                            What::Settled(place)
+                        }
+                        Progress::Ended => What::Ended(std::mem::take(&mut children)),
+                        Progress::Drained => What::Stopped,
+                    };
+                    let is_last = !matches!(what, What::Settled(_));
+                    let report = Report { shard: shard.clone(), term, what };
+                    // Without a listener, the process ends.
+                    if reports.send(report).await.is_err() || is_last {
+                        return;
+                    }
+                }
+                Some(Batch { fetched, permit }) = batches.recv(), if settling.has_room() => match fetched {
+                    Fetched::Records(read) => {
+                        if settling.is_idle() {
+                            // Of a batch that had been settled before, nothing is told.
+                            permits.clear();
+                        }
+                        let records: Vec<Record> =
+                            read.into_iter().map(|record| record_of(record, &stream, &shard_id)).collect();
+                        permits.extend(records.last().and_then(place_after).zip(permit));
+                        settling.take(records);
+                    }
+                    Fetched::End(followers) => {
+                        children = followers;
+                        settling.end();
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Reads on for as long as somebody takes it. It asks for what it may be given before it is given.
+async fn feed_into(mut feed: Feed, budget: Budget, batches: mpsc::Sender<Batch>) {
+    loop {
+        feed.ready().await;
+        let Some(held) = budget.take(feed.call_bytes_max()).await else { return };
+        let Some(fetched) = feed.next().await else { continue };
+        let is_end = matches!(fetched, Fetched::End(_));
+        let bytes = match &fetched {
+            Fetched::Records(records) => records.iter().map(|record| record.data.len() + RECORD_OVERHEAD).sum(),
+            Fetched::End(_) => 0,
+        };
+        let permit = if bytes == 0 { None } else { budget.settle_for(held, bytes).await };
+        if matches!(&fetched, Fetched::Records(records) if records.is_empty()) {
+            continue;
+        }
+        if batches.send(Batch { fetched, permit }).await.is_err() || is_end {
+            return;
+        }
+    }
+}
+
+fn record_of(read: ShardRecord, stream: &Arc<str>, shard: &Arc<str>) -> Record {
+    let position = Position::InShard { shard: Arc::clone(shard), sequence: read.sequence_number, sub_sequence: 0 };
+    Record { partition_key: read.partition_key, position, ..Record::new(read.data, Arc::clone(stream), read.arrived) }
+}
+
+/// The last place there can be within a record.
+fn place_after(record: &Record) -> Option<Place> {
+    match &record.position {
+        Position::InShard { sequence, .. } => Some(Place { sequence: sequence.clone(), sub_sequence: u64::MAX }),
+        _ => None,
+    }
+}

@@ -1,0 +1,265 @@
+//! A shard's records, one batch after the other, whatever the far end does: polled with `GetRecords`, or sent by enhanced fan-out.
+//!
+//! Polling keeps within a shard's 5 calls and 2 MB a second, which all its readers share, and comes less often while nothing arrives. What
+//! fails is tried again with back-off, for ever; an iterator that has expired (5 minutes) is replaced by one behind the last record.
+//!
+//! Source: Amazon Kinesis API reference, `GetRecords`, `GetShardIterator`, `SubscribeToShard`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::lease::{Checkpoint, Lease};
+use crate::metrics::Metrics;
+use crate::model::Timestamp;
+use crate::port::{ChildShard, ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord, Subscription};
+
+/// Records asked for at once: the most that `GetRecords` gives.
+const RECORDS_MAX: usize = 10_000;
+
+/// The most that `GetRecords` gives, in bytes.
+const CALL_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+/// Between two calls for one shard: 5 a second.
+const CALL_INTERVAL: Duration = Duration::from_millis(200);
+/// What a shard gives in a second; after more, `GetRecords` refuses for as long.
+const BYTES_A_SECOND: f64 = 2_000_000.0;
+/// Between two subscriptions of a consumer to a shard; sooner ones are refused (`ResourceInUseException`).
+const SUBSCRIBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The first wait after a failure, doubled with each further one up to the last.
+const WAIT: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Between two lines of the log about a shard that cannot be read.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How records come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reading {
+    /// Asked for, at most so long after the last time.
+    Polling { idle: Duration },
+    /// Sent to this consumer, a name or an ARN, with 2 MB a second and shard of its own.
+    FanOut { consumer: String },
+}
+
+/// Where a feed reads.
+#[derive(Clone)]
+pub struct FeedOptions {
+    pub reader: Arc<dyn ShardReader>,
+    pub stream: Arc<str>,
+    pub shard: Arc<str>,
+    pub reading: Reading,
+    pub metrics: Arc<Metrics>,
+    /// 0 to 1.
+    pub random: fn() -> f64,
+}
+
+/// What comes of it.
+#[derive(Debug)]
+pub enum Fetched {
+    /// In the shard's order. May be none, when the shard has nothing new.
+    Records(Vec<ShardRecord>),
+    /// The shard is closed, and this was all: those that follow it, as far as they are known.
+    End(Vec<ChildShard>),
+}
+
+/// Where reading goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum From {
+    TrimHorizon,
+    Latest,
+    Time(Timestamp),
+    At(String),
+    After(String),
+}
+
+impl From {
+    fn of(lease: &Lease) -> Self {
+        match (&lease.checkpoint, lease.starts_at) {
+            (Checkpoint::Latest | Checkpoint::AtTimestamp, Some(time)) => Self::Time(time),
+            // A row of the KCL's: it resolves this at each start.
+            (Checkpoint::Latest, None) => Self::Latest,
+            // The record of the place itself too: of a container, only some of it may be settled.
+            (Checkpoint::At(place), _) => Self::At(place.sequence.clone()),
+            (Checkpoint::TrimHorizon | Checkpoint::AtTimestamp | Checkpoint::ShardEnd, _) => Self::TrimHorizon,
+        }
+    }
+
+    fn borrowed(&self) -> ReadFrom<'_> {
+        match self {
+            Self::TrimHorizon => ReadFrom::TrimHorizon,
+            Self::Latest => ReadFrom::Latest,
+            Self::Time(time) => ReadFrom::AtTimestamp(*time),
+            Self::At(sequence) => ReadFrom::AtSequence(sequence),
+            Self::After(sequence) => ReadFrom::AfterSequence(sequence),
+        }
+    }
+}
+
+/// One shard as it is read.
+pub struct Feed {
+    options: FeedOptions,
+    from: From,
+    iterator: Option<String>,
+    subscription: Option<Box<dyn Subscription>>,
+    /// Before which nothing is asked for.
+    not_before: Instant,
+    /// The wait after a batch of nothing: grows while nothing comes.
+    idle: Duration,
+    failures: u32,
+    complained: Option<Instant>,
+    ended: Option<Vec<ChildShard>>,
+}
+
+impl Feed {
+    /// From a lease's checkpoint on, the record there included.
+    pub fn new(options: FeedOptions, lease: &Lease) -> Self {
+        Self {
+            options,
+            from: From::of(lease),
+            iterator: None,
+            subscription: None,
+            not_before: Instant::now(),
+            idle: CALL_INTERVAL,
+            failures: 0,
+            complained: None,
+            ended: None,
+        }
+    }
+
+    /// Waits until the far end may be asked again.
+    pub async fn ready(&self) {
+        tokio::time::sleep_until(self.not_before).await;
+    }
+
+    /// What one call may bring, in bytes. What is sent by itself comes in small pieces.
+    pub fn call_bytes_max(&self) -> usize {
+        match self.options.reading {
+            Reading::Polling { .. } => CALL_BYTES_MAX,
+            Reading::FanOut { .. } => 0,
+        }
+    }
+
+    /// Asks once, or waits for what is sent. Nothing comes of a failure, which is tried again with the next call. After
+    /// [`Fetched::End`] it says the same again.
+    pub async fn next(&mut self) -> Option<Fetched> {
+        if let Some(children) = &self.ended {
+            return Some(Fetched::End(children.clone()));
+        }
+        let fetched = match self.options.reading.clone() {
+            Reading::Polling { idle } => self.poll(idle).await,
+            Reading::FanOut { consumer } => self.receive(&consumer).await,
+        };
+        match fetched {
+            Ok(batch) => batch.map(|batch| Fetched::Records(self.note(batch))),
+            Err(error) => {
+                self.failed(error).await;
+                None
+            }
+        }
+    }
+
+    async fn poll(&mut self, idle_max: Duration) -> Result<Option<ShardBatch>, ReadError> {
+        let FeedOptions { reader, stream, shard, .. } = &self.options;
+        let iterator = match &self.iterator {
+            Some(iterator) => iterator.clone(),
+            None => reader.iterator(stream, shard, self.from.borrowed()).await?,
+        };
+        // Asked again with the same one, the shard gives the same records.
+        self.iterator = Some(iterator.clone());
+        let called = Instant::now();
+        let batch = reader.records(stream, &iterator, RECORDS_MAX).await?;
+        self.iterator.clone_from(&batch.next);
+        let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
+        let within_rate = Duration::from_secs_f64(bytes as f64 / BYTES_A_SECOND);
+        let is_at_tip = batch.records.is_empty() && batch.millis_behind_latest == 0;
+        self.idle = if is_at_tip { self.idle.mul_f64(1.5).min(idle_max) } else { CALL_INTERVAL };
+        self.not_before = called + within_rate.max(if is_at_tip { self.idle } else { CALL_INTERVAL });
+        Ok(Some(batch))
+    }
+
+    async fn receive(&mut self, consumer: &str) -> Result<Option<ShardBatch>, ReadError> {
+        let FeedOptions { reader, stream, shard, .. } = &self.options;
+        let subscription = match &mut self.subscription {
+            Some(subscription) => subscription,
+            None => {
+                self.not_before = Instant::now() + SUBSCRIBE_INTERVAL;
+                let subscribed = reader.subscribe(stream, consumer, shard, self.from.borrowed()).await?;
+                self.subscription.insert(subscribed)
+            }
+        };
+        let received = subscription.next().await;
+        if !matches!(received, Ok(Some(_))) {
+            self.subscription = None;
+            return received;
+        }
+        // A batch of nothing says how far the shard has been looked through.
+        if let Ok(Some(ShardBatch { next: Some(next), .. })) = &received {
+            self.from = From::After(next.clone());
+        }
+        self.not_before = Instant::now();
+        received
+    }
+
+    /// Remembers how far a batch reaches.
+    fn note(&mut self, batch: ShardBatch) -> Vec<ShardRecord> {
+        let ShardBatch { records, next, children, millis_behind_latest } = batch;
+        self.failures = 0;
+        if let Some(last) = records.last() {
+            self.from = From::After(last.sequence_number.clone());
+        }
+        if next.is_none() {
+            self.ended = Some(children);
+        }
+        let FeedOptions { stream, shard, metrics, .. } = &self.options;
+        metrics.shard_lag.with_label_values(&[&**stream, &**shard]).set(millis_behind_latest);
+        records
+    }
+
+    async fn failed(&mut self, error: ReadError) {
+        if error == ReadError::ExpiredIterator {
+            self.iterator = None;
+            return;
+        }
+        // An iterator that was not given, or that the stream does not like, is asked for anew.
+        if !matches!(error, ReadError::Throttled(_) | ReadError::Unavailable(_)) {
+            self.iterator = None;
+        }
+        let FeedOptions { reader, stream, shard, random, .. } = &self.options;
+        if matches!(error, ReadError::NotFound(_))
+            && let Ok(shards) = reader.shards(stream).await
+            && !shards.is_empty()
+            && shards.iter().all(|other| other.id != *shard)
+        {
+            tracing::error!(
+                stream = &**stream,
+                shard = &**shard,
+                "the stream no longer has this shard: its records are older than the stream keeps any; those that were not \
+                 settled are gone, and the shards that follow it are read"
+            );
+            self.ended = Some(Vec::new());
+            return;
+        }
+        let ceiling = WAIT.0.saturating_mul(1 << self.failures.min(16)).min(WAIT.1);
+        self.failures += 1;
+        self.not_before = Instant::now() + ceiling.mul_f64((0.5 + random() / 2.0).clamp(0.5, 1.0));
+        let is_usual = matches!(error, ReadError::Throttled(_)) && self.failures < 5;
+        if !is_usual && self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
+            self.complained = Some(Instant::now());
+            tracing::warn!(
+                stream = &**stream,
+                shard = &**shard,
+                failures = self.failures,
+                %error,
+                "a shard cannot be read; nothing of it is skipped, and it is tried again"
+            );
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let FeedOptions { stream, shard, metrics, .. } = &self.options;
+        drop(metrics.shard_lag.remove_label_values(&[&**stream, &**shard]));
+    }
+}
