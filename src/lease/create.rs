@@ -31,9 +31,10 @@ pub(super) struct Syncing {
     from_nothing: bool,
     /// What was listed, until the rows are there. `true`: a look that began before does not count.
     listed: Option<(Vec<Shard>, Timestamp, bool)>,
-    /// Leases to make, parents first, as of `queued_at`.
+    /// When it was asked for.
+    asked_at: u64,
+    /// Leases to make, parents first.
     queue: VecDeque<Lease>,
-    queued_at: u64,
     /// Nothing is made before this.
     pause_until: u64,
     /// Made by others, in a row.
@@ -86,8 +87,7 @@ impl Worker {
         if self.create_at().is_none_or(|at| at > now) {
             return;
         }
-        if now > self.syncing.queued_at + self.options.sync_every_ms && !self.syncing.queue.is_empty() {
-            // What was missing then may have been made, read and deleted since.
+        if self.is_stale(now) && !self.syncing.queue.is_empty() {
             self.syncing.queue.clear();
             self.sync_soon(now);
         }
@@ -100,12 +100,17 @@ impl Worker {
         }
         let idle = !self.syncing.open && self.syncing.listed.is_none() && self.syncing.queue.is_empty();
         if idle && self.syncing.at.is_some_and(|at| at <= now) {
-            self.syncing.open = true;
+            (self.syncing.open, self.syncing.asked_at) = (true, now);
             self.outbox.push_back(Output::ListShards);
         } else if self.syncing.at.is_some_and(|at| at <= now) && !self.syncing.queue.is_empty() {
             // Still making what the last listing showed.
             self.syncing.at = Some(now + self.pace.failover);
         }
+    }
+
+    /// Whether the last listing is too old: what was missing then may have been made, read and deleted since.
+    fn is_stale(&self, now: u64) -> bool {
+        now > self.syncing.asked_at + self.options.sync_every_ms
     }
 
     /// Has the shards listed soon.
@@ -140,6 +145,7 @@ impl Worker {
     /// that found hash keys without a lease. What came of it, where they were compared.
     pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<Compared> {
         match self.syncing.listed.take() {
+            Some(_) if self.is_stale(now) => self.sync_soon(now),
             Some((shards, at, false)) => return self.compare(&shards, at, rows, now),
             Some((shards, at, true)) => {
                 self.syncing.listed = Some((shards, at, false));
@@ -170,7 +176,7 @@ impl Worker {
             return None;
         }
         self.syncing.queue = sync::missing(shards, rows, self.options.start, at).into();
-        (self.syncing.found_made, self.syncing.queued_at) = (0, now);
+        self.syncing.found_made = 0;
         let mut useless = sync::useless(shards, rows);
         self.random.choose(&mut useless, DELETES_MAX);
         for row in useless {
