@@ -1,8 +1,8 @@
 //! When a worker lists the shards, and the leases it makes then.
 //!
 //! The shards are listed before the rows that they are compared with, so that a lease made in between is seen. In a large fleet each
-//! worker lists as seldom as [`SYNCS`] workers would together. Where the table is empty all may come at once: they wait a little, look
-//! again, and whoever keeps finding leases made by another leaves the rest to that one for a while.
+//! worker lists as seldom as [`SYNCS`] workers would together. Where the table is empty all may come at once: they wait a little and look
+//! again before they list, and whoever keeps finding leases made by another leaves the rest to that one for a while.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,6 +13,8 @@ use crate::model::{Shard, Timestamp};
 
 /// Workers' worth of listing the fleet does, however large it is.
 const SYNCS: u64 = 10;
+/// A fleet that has just been started is taken to have a worker for so many leases.
+const ROWS_A_WORKER: u64 = 100;
 /// Leases being made at once.
 const CREATES_OPEN_MAX: usize = 32;
 /// Leases found made in a row, after which somebody else is taken to be at it.
@@ -131,7 +133,7 @@ impl Worker {
             Ok(shards) => {
                 self.syncing.failures = 0;
                 self.syncing.listed = Some((shards, at, self.is_looking()));
-                self.look_now(now);
+                self.look_by(now);
             }
             Err(()) => {
                 self.syncing.failures += 1;
@@ -149,17 +151,25 @@ impl Worker {
             Some((shards, at, false)) => return self.compare(&shards, at, rows, now),
             Some((shards, at, true)) => {
                 self.syncing.listed = Some((shards, at, false));
-                self.look_now(now);
+                self.look_by(now);
             }
             None if self.syncing.open || !self.syncing.queue.is_empty() => {}
+            None if rows.is_empty() && self.syncing.from_nothing => self.syncing.at = Some(now),
             None if rows.is_empty() => {
                 self.syncing.from_nothing = true;
-                self.sync_soon(now);
+                let wait = self.random.below(self.pace.failover / 5 + 1);
+                self.look_by(now + wait);
+            }
+            None if self.syncing.from_nothing => {
+                // Somebody is at it.
+                self.syncing.from_nothing = false;
+                self.sync_later(now);
             }
             None if self.syncing.at.is_none() => {
                 // A fleet's workers share the listing; one that is alone has nobody to wait for.
-                let interval = self.options.sync_every_ms * (self.workers() - 1) / SYNCS;
-                self.syncing.at = Some(now + self.random.below(interval + 1));
+                let workers = self.workers().max(rows.len() as u64 / ROWS_A_WORKER).saturating_sub(1);
+                let wait = self.random.below(self.options.sync_every_ms * workers / SYNCS + 1);
+                self.syncing.at = Some(now + wait);
             }
             // Seen once, it may be a split that somebody is at.
             None if holes == 2 => self.sync_soon(now),
@@ -172,7 +182,6 @@ impl Worker {
         self.sync_later(now);
         if std::mem::take(&mut self.syncing.from_nothing) && !rows.is_empty() {
             // Somebody was quicker.
-            self.step_back(now);
             return None;
         }
         self.syncing.queue = sync::missing(shards, rows, self.options.start, at).into();
@@ -211,7 +220,7 @@ impl Worker {
         let open = self.flights.values().any(|flight| matches!(flight.purpose, Purpose::Create(_)));
         if self.syncing.queue.is_empty() && !open && !self.stopping {
             // What was made can be taken.
-            self.look_now(now);
+            self.look_by(now);
         }
     }
 }
