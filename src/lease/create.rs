@@ -1,8 +1,8 @@
 //! When a worker lists the shards, and the leases it makes then.
 //!
 //! The shards are listed before the rows that they are compared with, so that a lease made in between is seen. In a large fleet each
-//! worker lists as seldom as [`SYNCS`] workers would together. Where the table is empty all may come at once: they wait a little, look
-//! again, and whoever keeps finding leases made by another leaves the rest to that one for a while.
+//! worker lists as seldom as [`SYNCS`] workers would together. Where the table is empty all may come at once: they wait a little and look
+//! again before they list, and whoever keeps finding leases made by another leaves the rest to that one for a while.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,6 +13,8 @@ use crate::model::{Shard, Timestamp};
 
 /// Workers' worth of listing the fleet does, however large it is.
 const SYNCS: u64 = 10;
+/// A fleet that has just been started is taken to have a worker for so many leases.
+const ROWS_A_WORKER: u64 = 100;
 /// Leases being made at once.
 const CREATES_OPEN_MAX: usize = 32;
 /// Leases found made in a row, after which somebody else is taken to be at it.
@@ -31,9 +33,10 @@ pub(super) struct Syncing {
     from_nothing: bool,
     /// What was listed, until the rows are there. `true`: a look that began before does not count.
     listed: Option<(Vec<Shard>, Timestamp, bool)>,
-    /// Leases to make, parents first, as of `queued_at`.
+    /// When it was asked for.
+    asked_at: u64,
+    /// Leases to make, parents first.
     queue: VecDeque<Lease>,
-    queued_at: u64,
     /// Nothing is made before this.
     pause_until: u64,
     /// Made by others, in a row.
@@ -86,8 +89,7 @@ impl Worker {
         if self.create_at().is_none_or(|at| at > now) {
             return;
         }
-        if now > self.syncing.queued_at + self.options.sync_every_ms && !self.syncing.queue.is_empty() {
-            // What was missing then may have been made, read and deleted since.
+        if self.is_stale(now) && !self.syncing.queue.is_empty() {
             self.syncing.queue.clear();
             self.sync_soon(now);
         }
@@ -100,12 +102,17 @@ impl Worker {
         }
         let idle = !self.syncing.open && self.syncing.listed.is_none() && self.syncing.queue.is_empty();
         if idle && self.syncing.at.is_some_and(|at| at <= now) {
-            self.syncing.open = true;
+            (self.syncing.open, self.syncing.asked_at) = (true, now);
             self.outbox.push_back(Output::ListShards);
         } else if self.syncing.at.is_some_and(|at| at <= now) && !self.syncing.queue.is_empty() {
             // Still making what the last listing showed.
             self.syncing.at = Some(now + self.pace.failover);
         }
+    }
+
+    /// Whether the last listing is too old: what was missing then may have been made, read and deleted since.
+    fn is_stale(&self, now: u64) -> bool {
+        now > self.syncing.asked_at + self.options.sync_every_ms
     }
 
     /// Has the shards listed soon.
@@ -126,7 +133,7 @@ impl Worker {
             Ok(shards) => {
                 self.syncing.failures = 0;
                 self.syncing.listed = Some((shards, at, self.is_looking()));
-                self.look_now(now);
+                self.look_by(now);
             }
             Err(()) => {
                 self.syncing.failures += 1;
@@ -140,20 +147,29 @@ impl Worker {
     /// that found hash keys without a lease. What came of it, where they were compared.
     pub(super) fn reconcile(&mut self, rows: &Rows<'_>, holes: u32, now: u64) -> Option<Compared> {
         match self.syncing.listed.take() {
+            Some(_) if self.is_stale(now) => self.sync_soon(now),
             Some((shards, at, false)) => return self.compare(&shards, at, rows, now),
             Some((shards, at, true)) => {
                 self.syncing.listed = Some((shards, at, false));
-                self.look_now(now);
+                self.look_by(now);
             }
             None if self.syncing.open || !self.syncing.queue.is_empty() => {}
+            None if rows.is_empty() && self.syncing.from_nothing => self.syncing.at = Some(now),
             None if rows.is_empty() => {
                 self.syncing.from_nothing = true;
-                self.sync_soon(now);
+                let wait = self.random.below(self.pace.failover / 5 + 1);
+                self.look_by(now + wait);
+            }
+            None if self.syncing.from_nothing => {
+                // Somebody is at it.
+                self.syncing.from_nothing = false;
+                self.sync_later(now);
             }
             None if self.syncing.at.is_none() => {
                 // A fleet's workers share the listing; one that is alone has nobody to wait for.
-                let interval = self.options.sync_every_ms * (self.workers() - 1) / SYNCS;
-                self.syncing.at = Some(now + self.random.below(interval + 1));
+                let workers = self.workers().max(rows.len() as u64 / ROWS_A_WORKER).saturating_sub(1);
+                let wait = self.random.below(self.options.sync_every_ms * workers / SYNCS + 1);
+                self.syncing.at = Some(now + wait);
             }
             // Seen once, it may be a split that somebody is at.
             None if holes == 2 => self.sync_soon(now),
@@ -166,11 +182,10 @@ impl Worker {
         self.sync_later(now);
         if std::mem::take(&mut self.syncing.from_nothing) && !rows.is_empty() {
             // Somebody was quicker.
-            self.step_back(now);
             return None;
         }
         self.syncing.queue = sync::missing(shards, rows, self.options.start, at).into();
-        (self.syncing.found_made, self.syncing.queued_at) = (0, now);
+        self.syncing.found_made = 0;
         let mut useless = sync::useless(shards, rows);
         self.random.choose(&mut useless, DELETES_MAX);
         for row in useless {
@@ -205,7 +220,7 @@ impl Worker {
         let open = self.flights.values().any(|flight| matches!(flight.purpose, Purpose::Create(_)));
         if self.syncing.queue.is_empty() && !open && !self.stopping {
             // What was made can be taken.
-            self.look_now(now);
+            self.look_by(now);
         }
     }
 }

@@ -149,3 +149,94 @@ pub(super) fn useless<'a>(shards: &[Shard], rows: &Rows<'a>) -> Vec<&'a Lease> {
     let ended = rows.iter().filter(|row| row.is_ended()).filter(is_gone);
     ended.filter(|row| row.children.iter().all(is_past)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HashKeyRange, Place};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+    const FROM: Timestamp = Timestamp::from_millis(500);
+
+    /// `a` was split into `b` and `c`, which were merged to `d`; `e` has always been there.
+    fn shards() -> Vec<Shard> {
+        let range = HashKeyRange::divide(1).next().unwrap();
+        let shard = |id: &str, parent: Option<&str>, adjacent: Option<&str>, closed: bool| Shard {
+            id: id.into(),
+            parent: parent.map(Into::into),
+            adjacent_parent: adjacent.map(Into::into),
+            range,
+            starting_sequence_number: "0".into(),
+            ending_sequence_number: closed.then(|| "9".into()),
+        };
+        vec![
+            shard("d", Some("b"), Some("c"), false),
+            shard("b", Some("a"), None, true),
+            shard("c", Some("a"), None, true),
+            shard("a", None, None, true),
+            shard("e", None, None, false),
+        ]
+    }
+
+    fn made(rows: &[Lease], start: Start) -> Vec<(String, Checkpoint, Option<Timestamp>)> {
+        let leases = missing(&shards(), &Rows::new(rows), start, NOW);
+        leases.into_iter().map(|lease| (lease.key, lease.checkpoint, lease.starts_at)).collect()
+    }
+
+    fn keys(rows: &[Lease], start: Start) -> String {
+        made(rows, start).into_iter().map(|(key, ..)| key).collect()
+    }
+
+    fn ended(key: &str, children: &[&str]) -> Lease {
+        let children = children.iter().map(|&child| child.into()).collect();
+        Lease { children, ..Lease::new(key, Checkpoint::ShardEnd) }
+    }
+
+    #[test]
+    fn the_first_sync_makes_what_the_start_asks_for_parents_first() {
+        assert_eq!(keys(&[], Start::TrimHorizon), "aebcd");
+        assert!(made(&[], Start::TrimHorizon).iter().all(|(_, at, _)| *at == Checkpoint::TrimHorizon));
+        let latest = |key: &str| (key.to_owned(), Checkpoint::Latest, Some(NOW));
+        assert_eq!(made(&[], Start::Latest), [latest("e"), latest("d")]);
+        assert_eq!(keys(&[], Start::AtTimestamp(FROM)), "aebcd");
+        let from = |(_, at, from): &(String, _, _)| *at == Checkpoint::AtTimestamp && *from == Some(FROM);
+        assert!(made(&[], Start::AtTimestamp(FROM)).iter().all(from));
+    }
+
+    #[test]
+    fn a_shard_after_one_that_has_a_lease_is_read_from_its_first_record() {
+        let rows = [Lease::new("a", Checkpoint::Latest), Lease::new("e", Checkpoint::Latest)];
+        let first = |key: &str| (key.to_owned(), Checkpoint::TrimHorizon, None);
+        assert_eq!(made(&rows, Start::Latest), [first("b"), first("c"), first("d")]);
+        // Unless nobody counts what came before a moment that may lie behind its end.
+        let rows = [Lease { starts_at: Some(FROM), ..Lease::new("a", Checkpoint::AtTimestamp) }];
+        assert_eq!(made(&rows, Start::AtTimestamp(NOW))[1], ("b".into(), Checkpoint::AtTimestamp, Some(FROM)));
+    }
+
+    #[test]
+    fn a_shard_before_one_that_has_a_lease_had_one() {
+        assert_eq!(keys(&[Lease::new("d", Checkpoint::TrimHorizon)], Start::TrimHorizon), "e");
+        assert_eq!(keys(&[Lease::new("c", Checkpoint::TrimHorizon)], Start::TrimHorizon), "ebd");
+    }
+
+    #[test]
+    fn a_merged_shard_has_both_parents() {
+        let leases = missing(&shards(), &Rows::new(&[]), Start::Latest, NOW);
+        assert_eq!(leases[1].parents, ["b".into(), "c".into()].into());
+    }
+
+    #[test]
+    fn a_lease_is_useless_once_its_shard_is_gone_and_its_children_are_under_way() {
+        let useless_of = |rows: &[Lease]| {
+            let listed: Vec<Shard> = shards().into_iter().filter(|shard| &*shard.id != "a").collect();
+            useless(&listed, &Rows::new(rows)).iter().map(|row| row.key.clone()).collect::<String>()
+        };
+        let at = |key: &str| Lease::new(key, Checkpoint::At(Place { sequence: "7".into(), sub_sequence: 0 }));
+        assert_eq!(useless_of(&[ended("a", &["b", "c"]), at("b"), ended("c", &["d"])]), "a");
+        assert_eq!(useless_of(&[ended("a", &["b", "c"]), at("b"), Lease::new("c", Checkpoint::TrimHorizon)]), "");
+        assert_eq!(useless_of(&[ended("a", &["b", "c"]), at("b")]), "", "`c` is listed, and has no lease");
+        assert_eq!(useless_of(&[ended("a", &["gone"])]), "a", "deleted before its parent");
+        assert_eq!(useless_of(&[at("a")]), "");
+        assert_eq!(useless_of(&[ended("z", &[])]), "", "newer than the list");
+    }
+}

@@ -67,8 +67,9 @@ impl Worker {
         }
     }
 
-    pub(super) fn look_now(&mut self, now: u64) {
-        self.looking.at = now;
+    /// Has the next look come at this time at the latest.
+    pub(super) fn look_by(&mut self, at: u64) {
+        self.looking.at = self.looking.at.min(at);
     }
 
     /// Whether a look is under way.
@@ -85,7 +86,8 @@ impl Worker {
     pub(super) fn look_soon(&mut self, now: u64) {
         let fleet = self.looking.workers * self.looking.rows * 1_000 / BUSY_ROWS;
         let wait = fleet.max(self.looking.rows).clamp(BUSY_MS_MIN, CALM_MS_MAX);
-        self.looking.at = self.looking.at.min(now + self.random.about(wait));
+        let at = now + self.random.about(wait);
+        self.look_by(at);
     }
 
     pub(super) fn look_failed(&mut self, now: u64) {

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::world::{Faults, World};
 
-const CALAMITY_MS: u64 = 240_000;
+const CALAMITY_MS: u64 = 300_000;
+/// Longer than any worker sleeps: what was decided before then is not done after a shard has expired.
+const EXPIRY_MS: u64 = 150_000;
 const CALM_MS: u64 = 240_000;
 
 /// Lets a small fleet through four bad minutes, then lets it come to rest, and looks at what it has come to.
@@ -32,9 +34,8 @@ fn live_through(seed: u64, start: Start) {
         disturb(&mut world, &mut rng);
     }
     world.faults = Faults { settle_every: world.faults.settle_every.clone(), ..Faults::none() };
-    if world.alive().is_empty() {
-        world.birth();
-    }
+    // All others may be on their way out.
+    world.birth();
     world.run_until(now + CALM_MS);
     came_to_rest(&mut world, start);
 }
@@ -73,7 +74,8 @@ fn expire(world: &mut World) {
     let ended: BTreeSet<String> =
         world.table.values().filter(|r| r.checkpoint == Checkpoint::ShardEnd).map(|r| r.key.clone()).collect();
     for (id, shard) in &mut world.stream.shards {
-        shard.expired |= ended.contains(id);
+        let old = shard.closed_at.is_some_and(|at| at + EXPIRY_MS < world.now);
+        shard.expired |= old && ended.contains(id);
     }
 }
 
@@ -114,5 +116,43 @@ proptest! {
     #[test]
     fn no_seed_breaks_a_promise_from_a_moment_on(seed in any::<u64>()) {
         live_through(seed, Start::AtTimestamp(Timestamp::from_millis(60_000)));
+    }
+}
+
+#[test]
+fn what_exceeds_leases_max_stays_unowned_and_is_said() {
+    let mut world = World::new(10, Start::TrimHorizon, Faults::none(), 3);
+    world.options.leases_max = 3;
+    world.birth();
+    world.birth();
+    world.run_until(120_000);
+    assert_eq!((world.loads(), world.idle()), (vec![3, 3], 4));
+    assert!(world.nodes.iter().all(|node| node.worker.unread() == 4 && node.worker.held().count() == 3));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outputs() {
+    let run = |seed| {
+        let mut world = World::new(20, Start::TrimHorizon, Faults { lost: 0.1, ..Faults::none() }, seed);
+        (0..5).for_each(|_| drop(world.birth()));
+        world.run_until(100_000);
+        (world.table.clone(), world.measure().writes)
+    };
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5), run(6));
+}
+
+#[test]
+fn the_last_checkpoint_goes_with_the_release() {
+    let mut world = World::new(4, Start::TrimHorizon, Faults { settle_every: Some(500..501), ..Faults::none() }, 3);
+    let id = world.birth();
+    world.run_until(30_000);
+    world.shut_down(id);
+    world.run_until(40_000);
+    assert!(world.alive().is_empty());
+    for row in world.table.values() {
+        assert_eq!(row.owner, None);
+        let Checkpoint::At(place) = &row.checkpoint else { panic!("{row:?}") };
+        assert_eq!(place.sequence, world.stream.shards[&row.key].settled.to_string());
     }
 }
