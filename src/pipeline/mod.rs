@@ -8,6 +8,7 @@ pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
 mod doubts;
+mod forward;
 mod gate;
 pub mod kcl;
 pub mod keeper;
@@ -16,6 +17,7 @@ pub mod pipe;
 pub mod rules;
 pub mod serve;
 mod streams;
+mod unfold;
 pub mod watch;
 
 pub use gate::{Gate, GateOptions};
