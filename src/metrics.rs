@@ -26,7 +26,7 @@ pub struct Metrics {
     events: IntCounterVec,
     /// `meshgate_violations_total{domain,contract,rule,kind,dimension,severity,mode}`.
     violations: IntCounterVec,
-    /// `meshgate_records_total{route,settlement}`: records by what became of them.
+    /// `meshgate_records_total{route,settlement}`: records by what became of them; of a container, each that it holds.
     pub records: IntCounterVec,
     /// `meshgate_received_bytes_total{route}`: bytes of record data taken in.
     pub received_bytes: IntCounterVec,
@@ -122,11 +122,15 @@ impl Metrics {
             records: counters(
                 &r,
                 "meshgate_records_total",
-                "Records by what became of them: forwarded, quarantined, dropped or unsettled.",
+                "Records by what became of them: forwarded, quarantined, dropped or unsettled. Of a container, each record in it counts.",
                 &["route", "settlement"],
             ),
             received_bytes: counters(&r, "meshgate_received_bytes_total", "Bytes of record data received.", &["route"]),
-            in_flight: gauge(&r, "meshgate_records_in_flight", "Records taken in and not yet settled."),
+            in_flight: gauge(
+                &r,
+                "meshgate_records_in_flight",
+                "Records taken in and not yet settled, those of containers one by one.",
+            ),
             judge_seconds: histogram(&r, "meshgate_judge_seconds", "Time to judge one event.", JUDGE_BUCKETS),
             requests: counters(
                 &r,

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
 use meshgate::config::{self, Overrides, RuleSource};
+use meshgate::decode::kpl::Builder;
 use meshgate::gate::delivery::RetryPolicy;
 use meshgate::gate::document;
 use meshgate::metrics::Metrics;
@@ -319,14 +320,13 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn a_container_of_the_producer_library_is_kept_and_called_by_its_name() {
-    use base64::Engine as _;
-    let text = include_str!("../src/decode/testdata/kpl.base64");
-    let data = base64::engine::general_purpose::STANDARD.decode(text.trim()).unwrap();
+fn a_container_that_is_not_taken_apart_is_kept_and_called_by_its_name() {
+    let data = Builder::default().build();
     let (gate, far_end, _) = gate("");
     let outcomes = settle(&gate, STREAM, vec![record(data.clone(), "k")]).unwrap();
     let told = &outcomes[0].judgement.violations[0];
-    assert!(told.message.contains("Kinesis Producer Library with 3 records"), "{told:?}");
+    let message = "a container of the Kinesis Producer Library that is not taken apart: it holds no record";
+    assert_eq!((&*told.rule, &*told.message), ("malformed", message));
     assert_eq!(document::original(&far_end.letters.lock().unwrap()[0].1.body).unwrap(), data);
 }
 

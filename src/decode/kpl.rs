@@ -8,10 +8,22 @@
 //! Source: aggregation-format.md of amazon-kinesis-producer. What is not exactly so (another checksum, an index out of range) is a plain
 //! record, as the KCL has it (`AggregatorUtil.java`).
 
+mod write;
+
 use md5::{Digest, Md5};
+
+use crate::model::HashKey;
+pub use write::Builder;
 
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const CHECKSUM_LEN: usize = 16;
+
+/// Of a partition key (Kinesis `PutRecord`).
+const KEY_CHARACTERS_MAX: usize = 256;
+
+/// How many records, and keys of either kind, a container may hold to be taken apart. The library fills one with 51,200 bytes unless
+/// it is told otherwise.
+pub const RECORDS_MAX: usize = 10_000;
 
 /// One record of a container, borrowed from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +34,26 @@ pub struct UserRecord<'c> {
     pub data: &'c [u8],
 }
 
+/// Why a container is not taken apart, although it is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("it holds no record")]
+    Empty,
+    #[error("it holds more than {RECORDS_MAX} records or keys; set AggregationMaxCount in the producer")]
+    TooMany,
+    #[error("the partition key of its record {index} (from 0) has not 1 to 256 characters")]
+    PartitionKey { index: usize },
+    #[error("the explicit hash key of its record {index} (from 0) is no decimal of 128 bits")]
+    ExplicitHashKey { index: usize },
+}
+
+/// Whether it begins as a container does.
+pub fn may_be_container(data: &[u8]) -> bool {
+    data.starts_with(&MAGIC)
+}
+
 /// The records of a container, in order. `None` for a plain record.
-pub fn parse(data: &[u8]) -> Option<Vec<UserRecord<'_>>> {
+pub fn parse(data: &[u8]) -> Option<Result<Vec<UserRecord<'_>>, Fault>> {
     let (message, checksum) = data.strip_prefix(&MAGIC)?.split_last_chunk::<CHECKSUM_LEN>()?;
     if Md5::digest(message)[..] != checksum[..] {
         return None;
@@ -37,6 +67,9 @@ pub fn parse(data: &[u8]) -> Option<Vec<UserRecord<'_>>> {
             (3, Wire::Bytes(record)) => records.push(record),
             _ => {}
         }
+        if keys.len().max(hash_keys.len()).max(records.len()) > RECORDS_MAX {
+            return Some(Err(Fault::TooMany));
+        }
     }
     let mut found = Vec::with_capacity(records.len());
     for record in records {
@@ -47,7 +80,23 @@ pub fn parse(data: &[u8]) -> Option<Vec<UserRecord<'_>>> {
             data,
         });
     }
-    Some(found)
+    Some(fault(&found).map_or(Ok(found), Err))
+}
+
+/// What Kinesis would not take of its records, were each put alone.
+fn fault(records: &[UserRecord<'_>]) -> Option<Fault> {
+    if records.is_empty() {
+        return Some(Fault::Empty);
+    }
+    records.iter().enumerate().find_map(|(index, record)| {
+        // Up to so many bytes there is nothing to count.
+        let key = record.partition_key;
+        if key.is_empty() || (key.len() > KEY_CHARACTERS_MAX && key.chars().count() > KEY_CHARACTERS_MAX) {
+            return Some(Fault::PartitionKey { index });
+        }
+        let is_hash_key = record.explicit_hash_key.is_none_or(|key| HashKey::parse_explicit(key).is_some());
+        (!is_hash_key).then_some(Fault::ExplicitHashKey { index })
+    })
 }
 
 fn at<'c>(index: u64, table: &[&'c str]) -> Option<&'c str> {
@@ -132,7 +181,7 @@ mod tests {
     #[test]
     fn a_container_of_the_library_is_read() {
         let data = of_library();
-        let records = parse(&data).unwrap();
+        let records = parse(&data).unwrap().unwrap();
         let told: Vec<_> = records.iter().map(|r| (r.partition_key, r.explicit_hash_key, r.data)).collect();
         assert_eq!(
             told,
@@ -153,6 +202,28 @@ mod tests {
             assert_eq!(parse(&other), None, "{at}");
             assert_eq!(parse(&data[..at]), None, "{at}");
         }
+    }
+
+    #[test]
+    fn what_kinesis_would_not_take_apart_is_a_fault() {
+        let build = |records: &[UserRecord<'_>]| {
+            let mut builder = Builder::default();
+            records.iter().for_each(|record| builder.add(*record));
+            builder.build()
+        };
+        let record = UserRecord { partition_key: "k", explicit_hash_key: None, data: b"{}" };
+        let (long, longest) = ("\u{e9}".repeat(257), "\u{e9}".repeat(256));
+        let fault = |records: &[UserRecord<'_>]| parse(&build(records)).unwrap().err();
+        assert_eq!(fault(&[]), Some(Fault::Empty));
+        assert_eq!(fault(&[UserRecord { partition_key: &longest, ..record }]), None);
+        for partition_key in ["", &long] {
+            let index = 1;
+            assert_eq!(fault(&[record, UserRecord { partition_key, ..record }]), Some(Fault::PartitionKey { index }));
+        }
+        let hashed = UserRecord { explicit_hash_key: Some("007"), ..record };
+        assert_eq!(fault(&[hashed]), Some(Fault::ExplicitHashKey { index: 0 }));
+        assert_eq!(fault(&vec![record; RECORDS_MAX]), None);
+        assert_eq!(fault(&vec![record; RECORDS_MAX + 1]), Some(Fault::TooMany));
     }
 
     proptest! {

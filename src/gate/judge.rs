@@ -75,12 +75,15 @@ pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: T
     }
     judge_text(set, record, terms, now).unwrap_or_else(|malformed| {
         let message = match kpl::parse(&record.data) {
-            Some(records) => format!(
-                "a container of the Kinesis Producer Library with {} records, which the data port does not take apart: set \
-                 AggregationEnabled=false in the producer, or gate the stream with meshgate kcl",
+            None => format!("not well-formed JSON: {malformed}"),
+            Some(Err(fault)) => {
+                format!("a container of the Kinesis Producer Library that is not taken apart: {fault}")
+            }
+            Some(Ok(records)) => format!(
+                "a container of the Kinesis Producer Library with {} records, where one event is expected: one within another is \
+                 not taken apart",
                 records.len()
             ),
-            None => format!("not well-formed JSON: {malformed}"),
         };
         refused(set, record, false, violation("malformed", ViolationKind::Malformed, message), now)
     })
@@ -178,12 +181,12 @@ fn by_contract(
         size: record.data.len(),
     };
     let states = states.and_then(|states| states.of(contract));
-    let recall = states.map(|states| Recall { states, delivery: delivery(&record.position) });
+    let recall = states.map(|states| Recall { states, delivery: delivery(record) });
     contract.judge(text, &facts, now, recall)
 }
 
-/// Which delivery a record's position stands for. The lines of a pipe come once.
-fn delivery(position: &Position) -> Delivery {
+/// Which delivery a record stands for. The lines of a pipe come once.
+fn delivery(record: &Record) -> Delivery {
     // FNV-1a. Two requests that meet would be a duplicate missed.
     let hash = |text: &str| {
         let hash = text
@@ -191,9 +194,11 @@ fn delivery(position: &Position) -> Delivery {
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         hash.max(1)
     };
-    match position {
+    match &record.position {
         Position::InRequest { request, index } => {
-            Delivery { source: hash(request), turn: Turn::in_request(*index as u64) }
+            // Parts of one container share its slot.
+            let part = record.part_of.as_ref().map_or(0, |part_of| part_of.index);
+            Delivery { source: hash(request), turn: Turn::in_request((*index as u64) << 32 | part as u64) }
         }
         Position::InShard { shard, sequence, sub_sequence } => match Turn::in_shard(sequence, *sub_sequence) {
             Some(turn) => Delivery { source: hash(shard), turn },

@@ -5,3 +5,4 @@ pub mod delivery;
 pub mod document;
 pub mod isolate;
 pub mod judge;
+pub mod pack;

@@ -15,6 +15,6 @@ pub use hash_key::{HashKey, HashKeyRange};
 pub use outcome::{Judgement, Outcome, Placement, Settlement, Stamp, Trouble, Unsettled, Verdict};
 pub use place::Place;
 pub use record::{Container, DeadLetter, PartOf, Position, Record};
-pub use stream::{ChildShard, Shard, ShardMap, StreamDescription, StreamMode};
+pub use stream::{ChildShard, Distribution, Shard, ShardMap, StreamDescription, StreamMode};
 pub use timestamp::Timestamp;
 pub use violation::{Dimension, Mode, Severity, Violation, ViolationKind};

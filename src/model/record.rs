@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Timestamp;
+use super::{HashKey, Timestamp};
 
 /// One record as its producer wrote it. The bytes are what is forwarded: an event is never re-serialised.
 ///
@@ -18,7 +18,7 @@ pub struct Record {
     pub encoded: Option<Bytes>,
     /// 1–256 characters. Absent on streams that distribute records themselves (`RecordDistributionStrategy` AUTO).
     pub partition_key: Option<String>,
-    /// Decimal, checked by the source (see [`super::HashKey::parse_explicit`]).
+    /// Decimal, checked by the source (see [`HashKey::parse_explicit`]).
     pub explicit_hash_key: Option<String>,
     /// The stream the producer wrote to, before any route maps it to a mesh stream.
     pub stream: Arc<str>,
@@ -64,6 +64,12 @@ impl Record {
             sequence_for_ordering: None,
             part_of: None,
         }
+    }
+
+    /// Where it lands: its explicit hash key, or the hash of its partition key.
+    pub fn hash_key(&self) -> HashKey {
+        let explicit = self.explicit_hash_key.as_deref().and_then(HashKey::parse_explicit);
+        explicit.unwrap_or_else(|| HashKey::of_partition_key(self.partition_key.as_deref().unwrap_or_default()))
     }
 
     /// Data and partition key, bytes: what AWS counts as a record's size.

@@ -12,6 +12,7 @@ pub struct StreamDescription {
     /// `CREATING`, `DELETING`, `ACTIVE` or `UPDATING`.
     pub status: String,
     pub mode: StreamMode,
+    pub distribution: Distribution,
     pub retention_hours: i32,
     pub created: Timestamp,
     /// `NONE` or `KMS`.
@@ -27,6 +28,16 @@ pub struct StreamDescription {
 pub enum StreamMode {
     Provisioned,
     OnDemand,
+}
+
+/// What decides which shard a record goes to (`RecordDistributionStrategy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Distribution {
+    /// The hash of its partition key, or its explicit hash key.
+    #[default]
+    Key,
+    /// The stream itself, whatever its keys (`AUTO`).
+    Auto,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +62,10 @@ pub struct ChildShard {
 /// The open shards of a stream, to say where a key would have landed.
 #[derive(Debug, Clone, Default)]
 pub struct ShardMap {
+    /// By where they start.
     open: Vec<(HashKeyRange, Arc<str>)>,
+    /// Their names, sorted.
+    names: Vec<Arc<str>>,
 }
 
 impl ShardMap {
@@ -62,7 +76,19 @@ impl ShardMap {
             .map(|s| (s.range, Arc::clone(&s.id)))
             .collect();
         open.sort_by_key(|(range, _)| range.start);
-        Self { open }
+        let mut names: Vec<_> = open.iter().map(|(_, id)| Arc::clone(id)).collect();
+        names.sort_unstable();
+        Self { open, names }
+    }
+
+    /// Whether nothing is known of the stream's shards.
+    pub const fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether it has an open shard of that name.
+    pub fn has(&self, shard_id: &str) -> bool {
+        self.names.binary_search_by(|name| (**name).cmp(shard_id)).is_ok()
     }
 
     /// The shard that owns `key`; `None` when the map has a hole there (a reshard is under way, or nothing is known).
@@ -97,6 +123,7 @@ mod tests {
         assert_eq!(map.shard_of(HashKey(0)).unwrap().as_ref(), "a");
         assert_eq!(map.shard_of(halves[1].start).unwrap().as_ref(), "b");
         assert_eq!(map.shard_of(HashKey(u128::MAX)).unwrap().as_ref(), "b");
+        assert!(map.has("a") && map.has("b") && !map.has("parent"));
     }
 
     #[test]

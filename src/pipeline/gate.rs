@@ -12,10 +12,11 @@ use prometheus::IntGauge;
 
 use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
-use super::deliver::{deliver_letters, deliver_mesh};
+use super::deliver::deliver_letters;
 use super::doubts;
 use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
+use super::unfold;
 use crate::config::{OnQuarantine, Route, Routes};
 use crate::gate::breaker::Admission;
 use crate::gate::delivery::RetryPolicy;
@@ -23,9 +24,7 @@ use crate::gate::isolate::isolate;
 use crate::gate::judge::{self, Judged, Terms};
 use crate::memory::{Doubts, Observed};
 use crate::metrics::Metrics;
-use crate::model::{
-    DeadLetter, Judgement, Outcome, Placement, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict,
-};
+use crate::model::{DeadLetter, Judgement, Outcome, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict};
 use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink};
 
 /// How long a batch is judged before the other tasks of its thread are moved away: judging is computation. Most batches take
@@ -55,9 +54,9 @@ pub struct GateOptions {
 
 /// Judges and settles. Shared by all requests; holds no lock across an await but the streams' memory.
 pub struct Gate {
-    options: GateOptions,
-    mesh: Coalescer,
-    streams: Streams,
+    pub(super) options: GateOptions,
+    pub(super) mesh: Coalescer,
+    pub(super) streams: Streams,
     serial: AtomicU64,
     ids: RandomState,
     /// When the log last said that records were not settled.
@@ -123,7 +122,14 @@ impl Gate {
         }
     }
 
-    async fn settle_batch(&self, stream: &str, records: Vec<Record>) -> Result<Vec<Outcome>, IntakeError> {
+    /// The route of what is written to a stream.
+    pub(super) fn route(&self, stream: &str) -> Result<Route, IntakeError> {
+        let route = self.options.routes.find(stream, &self.options.rules.current());
+        route.ok_or_else(|| IntakeError::UnknownStream { stream: stream.to_owned() })
+    }
+
+    /// Judges and settles records each of which is one event.
+    pub(super) async fn settle_events(&self, stream: &str, records: Vec<Record>) -> Result<Vec<Outcome>, IntakeError> {
         let unknown = || IntakeError::UnknownStream { stream: stream.to_owned() };
         let set = self.options.rules.current();
         let route = self.options.routes.find(stream, &set).ok_or_else(unknown)?;
@@ -265,7 +271,7 @@ impl Gate {
         let forward: Vec<&Record> =
             records.iter().zip(&judged).filter(|(_, judged)| judged.is_forwarded()).map(|(record, _)| record).collect();
         let certain = letters_of(&mut judged, |judged| judged.doubts.is_none());
-        let (forwarded, mut sent) = tokio::join!(self.forward(route, &forward), self.send_letters(certain));
+        let (forwarded, mut sent) = tokio::join!(self.forward(route, facts, &forward), self.send_letters(certain));
         let mut forwarded = remember(&mut judged, forwarded).into_iter();
         doubts::resolve(judged.iter().filter_map(|judged| judged.doubts.as_deref()).collect(), self.options.clock)
             .await;
@@ -297,15 +303,6 @@ impl Gate {
     /// The operator's word for one route beats the domain's, which beats the gate's default.
     fn queue_of<'a>(&'a self, route: &'a Route, judged: &'a Judged<'_>) -> &'a Arc<str> {
         route.dlq.as_ref().or_else(|| judged.queue()).unwrap_or(&self.options.dlq)
-    }
-
-    async fn forward(&self, route: &Route, records: &[&Record]) -> Vec<Result<Placement, Unsettled>> {
-        if records.is_empty() {
-            return Vec::new();
-        }
-        let options = &self.options;
-        let mesh = self.mesh.ordered_by(route.ordering);
-        deliver_mesh(&mesh, &route.mesh, records, route.ordering, &options.retry, &options.metrics).await
     }
 
     /// Sends letters, each of the record with that number, and says of each whether it is durable: by its id.
@@ -365,7 +362,7 @@ fn remember<T, E>(judged: &mut [ToDeliver], forwarded: Vec<Result<T, E>>) -> Vec
     forwarded
 }
 
-fn forgotten() -> Unsettled {
+pub(super) fn forgotten() -> Unsettled {
     Unsettled {
         trouble: Trouble::Unavailable,
         message: "the sink answered for fewer entries than it was given (a fault of the gate); send the record again"
@@ -402,8 +399,9 @@ const fn name_of(settlement: &Settlement) -> &'static str {
 }
 
 impl Intake for Gate {
-    fn unfold(&self, _: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
-        Ok(vec![record])
+    fn unfold(&self, stream: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
+        self.route(stream)?;
+        Ok(unfold::parts(record))
     }
 
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {

@@ -8,6 +8,7 @@ pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
 mod doubts;
+mod forward;
 mod gate;
 mod gated;
 pub mod kcl;
@@ -17,6 +18,7 @@ pub mod pipe;
 pub mod rules;
 pub mod serve;
 mod streams;
+mod unfold;
 pub mod watch;
 
 pub use gate::{Gate, GateOptions};

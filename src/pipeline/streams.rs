@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::model::{HashKey, Placement, Record, ShardMap, Timestamp};
+use tokio::time::Instant;
+
+use crate::model::{Distribution, Placement, Record, ShardMap, Timestamp};
 use crate::port::{Catalog, CatalogError};
 
 /// How long an answer is used. A reshard shows up within this time; until then synthetic placements name the old shard.
 const FRESH: Duration = Duration::from_secs(60);
 /// How long the backend is left alone after it could not be asked.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// Between two questions about a stream that answers otherwise than it was described.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a batch waits for the backend's answer before it goes on with defaults.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Streams remembered at once. Beyond it all are forgotten: a cap, not a policy.
@@ -27,14 +31,16 @@ const RECORD_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// What the gate needs to know of a mesh stream.
 #[derive(Debug, Clone)]
 pub struct StreamFacts {
-    shards: ShardMap,
+    pub shards: ShardMap,
     /// Data and partition key, bytes.
     pub record_bytes_max: usize,
+    /// Whether it is known where a container of records would land.
+    pub takes_containers: bool,
 }
 
 impl Default for StreamFacts {
     fn default() -> Self {
-        Self { shards: ShardMap::default(), record_bytes_max: RECORD_BYTES_MAX }
+        Self { shards: ShardMap::default(), record_bytes_max: RECORD_BYTES_MAX, takes_containers: false }
     }
 }
 
@@ -42,11 +48,14 @@ impl StreamFacts {
     /// A placement for a record that is not on the stream: the shard its key hashes to, and a sequence number that no
     /// stream gives. Producers such as the KPL check the shard; consumers never see either.
     pub fn synthetic_placement(&self, record: &Record, now: Timestamp, serial: u64) -> Placement {
-        let explicit = record.explicit_hash_key.as_deref().and_then(HashKey::parse_explicit);
-        let key =
-            explicit.unwrap_or_else(|| HashKey::of_partition_key(record.partition_key.as_deref().unwrap_or_default()));
-        let shard_id = self.shards.shard_of(key).cloned().unwrap_or_else(|| "shardId-000000000000".into());
+        let shard_id = self.shards.shard_of(record.hash_key()).cloned();
+        let shard_id = shard_id.unwrap_or_else(|| "shardId-000000000000".into());
         Placement { shard_id, sequence_number: synthetic_sequence_number(now, serial) }
+    }
+
+    /// Whether the stream put something on a shard that is not among those known to be open. Where none is known, none is wrong.
+    pub fn is_wrong_about(&self, shard_id: &str) -> bool {
+        !self.shards.is_empty() && !self.shards.has(shard_id)
     }
 }
 
@@ -60,6 +69,8 @@ fn synthetic_sequence_number(now: Timestamp, serial: u64) -> String {
 struct Remembered {
     /// `None`: the backend says that there is no such stream.
     facts: Option<Arc<StreamFacts>>,
+    /// When the backend was last asked, or answered.
+    since: Instant,
     until: Instant,
 }
 
@@ -97,14 +108,36 @@ impl Streams {
         match known {
             Some(known) if Instant::now() < known.until => known.answer(stream),
             Some(Remembered { facts: Some(facts), .. }) => {
-                // Others keep using what is known while this one asks.
-                self.remember(stream, Some(&facts), PATIENCE + PAUSE_AFTER_FAILURE);
-                let (streams, stream) = (self.clone(), Arc::clone(stream));
-                tokio::spawn(async move { streams.ask(&stream).await });
+                self.ask_beside(stream, &facts);
                 Ok(facts)
             }
             _ => self.ask_once(stream).await,
         }
+    }
+
+    /// The stream does not answer as it was described: it is asked about anew, at most once in [`REFRESH_INTERVAL`], and gets no containers
+    /// until it is.
+    pub fn refresh(&self, stream: &Arc<str>) {
+        let doubted = {
+            let mut remembered = self.lock();
+            let Some(known) = remembered.get_mut(stream) else { return };
+            let Some(facts) = &known.facts else { return };
+            let doubted = Arc::new(StreamFacts { takes_containers: false, ..StreamFacts::clone(facts) });
+            known.facts = Some(Arc::clone(&doubted));
+            if known.since.elapsed() < REFRESH_INTERVAL {
+                known.until = known.until.min(known.since + REFRESH_INTERVAL);
+                return;
+            }
+            doubted
+        };
+        self.ask_beside(stream, &doubted);
+    }
+
+    /// Asks in a task of its own. Others keep using what is known meanwhile.
+    fn ask_beside(&self, stream: &Arc<str>, facts: &Arc<StreamFacts>) {
+        self.remember(stream, Some(facts), PATIENCE + PAUSE_AFTER_FAILURE);
+        let (streams, stream) = (self.clone(), Arc::clone(stream));
+        tokio::spawn(async move { streams.ask(&stream).await });
     }
 
     /// Asks on behalf of all who want to know at this moment.
@@ -130,7 +163,11 @@ impl Streams {
         let trouble: String = match tokio::time::timeout(PATIENCE, self.catalog.ensure(stream)).await {
             Ok(Ok(found)) => {
                 let record_bytes_max = found.max_record_size_kib as usize * 1024;
-                let facts = Arc::new(StreamFacts { shards: ShardMap::new(&found.shards), record_bytes_max });
+                let facts = Arc::new(StreamFacts {
+                    shards: ShardMap::new(&found.shards),
+                    record_bytes_max,
+                    takes_containers: found.distribution == Distribution::Key,
+                });
                 self.remember(stream, Some(&facts), FRESH);
                 return Ok(facts);
             }
@@ -161,7 +198,8 @@ impl Streams {
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
         }
-        remembered.insert(Arc::clone(stream), Remembered { facts: facts.cloned(), until: Instant::now() + fresh_for });
+        let since = Instant::now();
+        remembered.insert(Arc::clone(stream), Remembered { facts: facts.cloned(), since, until: since + fresh_for });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Remembered>> {

@@ -15,7 +15,9 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{self, PutRecordsResultEntry};
 
 use crate::aws::{Fault, shards};
-use crate::model::{Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble, Unsettled};
+use crate::model::{
+    Distribution, Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble, Unsettled,
+};
 use crate::port::{BoxFuture, CallLimits, Catalog, CatalogError, MeshSink, StreamReader};
 
 /// Records in one `PutRecords` call.
@@ -219,10 +221,12 @@ fn refusal(stream: &str, fault: &Fault) -> CatalogError {
 fn description(summary: types::StreamDescriptionSummary, shards: Vec<Shard>) -> StreamDescription {
     let on_demand =
         summary.stream_mode_details.as_ref().is_some_and(|details| details.stream_mode == types::StreamMode::OnDemand);
+    let is_auto = summary.record_distribution_strategy == Some(types::RecordDistributionStrategy::Auto);
     let size_kib = summary.max_record_size_in_kib.and_then(|kib| u32::try_from(kib).ok()).filter(|kib| *kib > 0);
     StreamDescription {
         status: summary.stream_status.as_str().to_owned(),
         mode: if on_demand { StreamMode::OnDemand } else { StreamMode::Provisioned },
+        distribution: if is_auto { Distribution::Auto } else { Distribution::Key },
         retention_hours: summary.retention_period_hours,
         created: Timestamp::from_millis(summary.stream_creation_timestamp.to_millis().unwrap_or_default()),
         encryption: summary.encryption_type.as_ref().map_or("NONE", types::EncryptionType::as_str).to_owned(),

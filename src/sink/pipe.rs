@@ -10,8 +10,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
 use crate::model::{
-    DeadLetter, HashKey, HashKeyRange, Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble,
-    Unsettled,
+    DeadLetter, Distribution, HashKey, HashKeyRange, Placement, Record, Shard, StreamDescription, StreamMode,
+    Timestamp, Trouble, Unsettled,
 };
 use crate::port::{BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, MeshSink, StreamReader};
 
@@ -120,6 +120,8 @@ impl<W: AsyncWrite + Unpin + Send> Catalog for PipeSink<W> {
             arn: String::new(),
             status: "ACTIVE".into(),
             mode: StreamMode::Provisioned,
+            // A line is one event.
+            distribution: Distribution::Auto,
             retention_hours: 0,
             created: Timestamp::default(),
             encryption: "NONE".into(),

@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use bytes::Bytes;
 use meshgate::aws::{AwsOptions, Clients};
-use meshgate::model::{HashKey, Record, ShardMap, StreamMode, Trouble};
+use meshgate::model::{Distribution, HashKey, Record, ShardMap, StreamMode, Trouble};
 use meshgate::port::INSTANCE_HEADER;
 use meshgate::port::{Catalog, CatalogError, MeshSink};
 use meshgate::sink::kinesis::KinesisSink;
@@ -170,6 +170,13 @@ async fn streams_are_listed_and_described_page_by_page() {
     let map = ShardMap::new(&wide.shards);
     assert_eq!(&**map.shard_of(HashKey(u128::MAX)).unwrap(), "shardId-000000000004");
     assert!(sink.reader().is_none());
+
+    assert_eq!(wide.distribution, Distribution::Key);
+    let auto = r#"{"StreamDescriptionSummary":{"StreamName":"orders","StreamARN":"arn:aws:kinesis:eu-west-1:123456789012:stream/orders",
+        "StreamStatus":"ACTIVE","RetentionPeriodHours":24,"StreamCreationTimestamp":1763805605,"EnhancedMonitoring":[],
+        "OpenShardCount":1,"RecordDistributionStrategy":"AUTO"}}"#;
+    upstream.script("DescribeStreamSummary", [Script::Raw { status: 200, body: auto }]);
+    assert_eq!(sink.describe("orders").await.unwrap().distribution, Distribution::Auto);
 }
 
 #[tokio::test]

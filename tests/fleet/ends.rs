@@ -232,7 +232,8 @@ impl State {
             explicit.unwrap_or_else(|| HashKey::of_partition_key(record.partition_key.as_deref().expect("a key")));
         let open = self.mesh_shards.iter().find(|(_, range, is_open)| *is_open && range.contains(hash));
         let (id, range) = open.map(|(id, range, _)| (id.clone(), *range)).expect("the ring is covered");
-        match kpl::parse(&record.data) {
+        let users = kpl::parse(&record.data).map(|users| users.expect("a container that can be taken apart"));
+        match users {
             None => {
                 let n = number(&record.data);
                 let is_as_put = n.and_then(|n| self.put.get(&n)).is_some_and(|(key, is_good)| {

@@ -28,6 +28,20 @@ fn boto3_writes_asks_reads_back_and_sees_the_right_exceptions() {
 }
 
 #[test]
+fn a_producer_that_aggregates_has_each_event_judged_and_its_consumer_reads_the_good_ones() {
+    let Some(mut python) = tool(Tool::KinesisAgg) else { return };
+    let gate = Gate::start(GateOptions::default());
+    python.env("AWS_ENDPOINT_URL_KINESIS", gate.endpoint());
+    python.arg(repository().join("tests/clients/kinesis_kpl.py")).arg("parcels");
+    let said: Value = serde_json::from_str(&client(&mut python)).expect("one JSON line");
+    let count = |key: &str| said[key].as_u64().expect("a number");
+    assert_eq!(count("read"), 283, "{said}");
+    assert!(count("carried") < count("read") / 2, "the good ones go together: {said}");
+    assert_eq!(gate.metric("meshgate_events_total", &[r#"verdict="forward""#]), count("read") as f64);
+    assert_eq!(gate.metric("meshgate_events_total", &[r#"verdict="quarantine""#]), 43.0);
+}
+
+#[test]
 fn the_javascript_sdk_works_with_its_defaults_over_http2() {
     let Some(mut node) = tool(Tool::Node) else { return };
     let gate = Gate::start(GateOptions::default());

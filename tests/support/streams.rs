@@ -1,6 +1,6 @@
 //! What a scripted catalog says of a stream.
 
-use meshgate::model::{HashKeyRange, Shard, StreamDescription, StreamMode, Timestamp};
+use meshgate::model::{Distribution, HashKeyRange, Shard, StreamDescription, StreamMode, Timestamp};
 
 /// A stream that is ready, its shards of equal width and never resharded.
 pub fn active_stream(name: &str, shard_count: u32) -> StreamDescription {
@@ -17,6 +17,7 @@ pub fn active_stream(name: &str, shard_count: u32) -> StreamDescription {
         arn: String::new(),
         status: "ACTIVE".into(),
         mode: StreamMode::Provisioned,
+        distribution: Distribution::Key,
         retention_hours: 24,
         created: Timestamp::default(),
         encryption: "NONE".into(),

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
-    HashKeyRange, Judgement, Mode, Outcome, Placement, Record, Settlement, Severity, Shard, Stamp, StreamDescription,
-    StreamMode, Timestamp, Trouble, Unsettled, Verdict, Violation, ViolationKind,
+    Distribution, HashKeyRange, Judgement, Mode, Outcome, Placement, Record, Settlement, Severity, Shard, Stamp,
+    StreamDescription, StreamMode, Timestamp, Trouble, Unsettled, Verdict, Violation, ViolationKind,
 };
 use meshgate::port::{
     BoxFuture, Catalog, CatalogError, Intake, IntakeError, ReadBatch, ReadFrom, StoredRecord, StreamReader,
@@ -185,6 +185,7 @@ impl Catalog for Script {
                 arn: format!("arn:aws:kinesis:us-east-1:000000000000:stream/{stream}"),
                 status: "ACTIVE".into(),
                 mode: StreamMode::Provisioned,
+                distribution: Distribution::Key,
                 retention_hours: 24,
                 created: Timestamp::from_millis(1_763_800_000_500),
                 encryption: "NONE".into(),

@@ -55,6 +55,7 @@ fn own(record: &Record) -> Record {
     Record {
         data: Bytes::copy_from_slice(&record.data),
         encoded: record.encoded.as_deref().map(Bytes::copy_from_slice),
+        part_of: None,
         ..record.clone()
     }
 }

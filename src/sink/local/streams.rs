@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::sequence::sequence_number;
-use crate::model::{HashKey, HashKeyRange, Shard, StreamDescription, StreamMode, Timestamp};
+use crate::model::{Distribution, HashKey, HashKeyRange, Shard, StreamDescription, StreamMode, Timestamp};
 
 /// Every local stream's ARN ends with its name. The account and region say that it is no AWS stream.
 const ARN_PREFIX: &str = "arn:aws:kinesis:local:000000000000:stream/";
@@ -65,6 +65,7 @@ impl Stream {
             arn: format!("{ARN_PREFIX}{}", self.name),
             status: "ACTIVE".to_owned(),
             mode: StreamMode::Provisioned,
+            distribution: Distribution::Key,
             retention_hours: RETENTION_HOURS,
             created: self.created,
             encryption: "NONE".to_owned(),

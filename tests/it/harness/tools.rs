@@ -7,6 +7,8 @@ use std::process::Command;
 #[derive(Debug, Clone, Copy)]
 pub enum Tool {
     Python,
+    /// Python, with `aws_kinesis_agg`.
+    KinesisAgg,
     AwsCli,
     Node,
     Ministack,
@@ -34,6 +36,7 @@ pub fn tool(tool: Tool) -> Option<Command> {
     let module = |name: &str| tools.join("node_modules").join(name);
     let (program, needs) = match tool {
         Tool::Python => (venv("python"), venv("python")),
+        Tool::KinesisAgg => (venv("python"), python_package(&tools, "aws_kinesis_agg")),
         Tool::AwsCli => (venv("aws"), venv("aws")),
         Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
         Tool::Ministack => (venv("ministack"), venv("ministack")),
@@ -80,6 +83,17 @@ pub fn tool(tool: Tool) -> Option<Command> {
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     Some(command)
+}
+
+/// Where a package of the tools' Python is, or would be.
+fn python_package(tools: &Path, name: &str) -> PathBuf {
+    let versions = std::fs::read_dir(tools.join("venv/lib")).into_iter().flatten().flatten();
+    let packages = |version: std::fs::DirEntry| version.path().join("site-packages");
+    versions
+        .map(packages)
+        .map(|packages| packages.join(name))
+        .find(|package| package.exists())
+        .unwrap_or_else(|| name.into())
 }
 
 fn on_path(program: &str) -> Option<PathBuf> {
