@@ -113,7 +113,7 @@ impl<'a> Lineage<'a, '_> {
             }
             let Some(shard) = self.shards.get(id) else { continue };
             if expanded {
-                let origin = self.from_parents(shard);
+                let origin = self.below_parents(shard);
                 self.known.insert(id, origin);
                 continue;
             }
@@ -124,7 +124,7 @@ impl<'a> Lineage<'a, '_> {
         self.known.get(id).copied().unwrap_or(Origin { depth: 0, heir_of: None })
     }
 
-    fn from_parents(&self, shard: &'a Shard) -> Origin<'a> {
+    fn below_parents(&self, shard: &'a Shard) -> Origin<'a> {
         let mut origin = Origin { depth: 0, heir_of: None };
         for parent in parents(shard) {
             let above = self.known.get(parent);

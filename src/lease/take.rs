@@ -198,13 +198,13 @@ impl Worker {
             return;
         }
         let lacking = (readable / workers).saturating_sub(own).max(1).min(room).min(ASK_MAX);
-        for row in self.to_ask(survey.held, own, lacking) {
+        for row in self.choose_asked(survey.held, own, lacking) {
             self.hold(row.clone(), Phase::Asking { asked: 0 }, now);
         }
     }
 
     /// At most `count` leases of those who have most of them.
-    fn to_ask<'a>(&mut self, held: BTreeMap<&str, Vec<&'a Lease>>, own: usize, count: usize) -> Vec<&'a Lease> {
+    fn choose_asked<'a>(&mut self, held: BTreeMap<&str, Vec<&'a Lease>>, own: usize, count: usize) -> Vec<&'a Lease> {
         let mut victims: Vec<(usize, Vec<&Lease>)> = held
             .into_values()
             .filter(|leases| leases.len() >= own + 2)

@@ -88,7 +88,7 @@ impl Fleet {
         for some in self.world.alive().chunks(at_once) {
             some.iter().for_each(|id| self.world.shut_down(*id));
             self.world.run_until(self.world.now + 5_000);
-            some.iter().for_each(|_| drop(self.world.birth()));
+            self.scale_out(some.len());
         }
         began
     }
