@@ -210,7 +210,7 @@ impl Held {
             Ok(Swapped::Done) => {
                 self.alive_at = sent_at;
                 self.know(after);
-                self.done(now, sent_at, pace)
+                self.done(me, now, sent_at, pace)
             }
             Ok(Swapped::Refused(None)) if self.is_read() => Next::Lost,
             Ok(Swapped::Refused(None)) => Next::Gone,
@@ -226,7 +226,7 @@ impl Held {
         }
     }
 
-    fn done(&mut self, now: u64, sent_at: u64, pace: Pace) -> Next {
+    fn done(&mut self, me: &str, now: u64, sent_at: u64, pace: Pace) -> Next {
         match self.phase {
             Phase::Asking { .. } => {
                 self.phase = Phase::Waiting { since: now };
@@ -242,6 +242,8 @@ impl Held {
                 Next::Start
             }
             Phase::Ending { .. } if self.row.checkpoint == Checkpoint::ShardEnd => Next::Left,
+            // It was a renewal, under way when the reader stopped: the last write is still to come.
+            Phase::Leaving if self.row.is_with(me) => Next::Write(now),
             Phase::Leaving => Next::Left,
             Phase::Reading | Phase::Draining | Phase::Ending { .. } => Next::Write(sent_at + pace.renewal),
         }

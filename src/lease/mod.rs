@@ -81,6 +81,11 @@ impl Lease {
         }
     }
 
+    /// Whether it is this worker's, or to be, or still with it.
+    fn is_with(&self, worker: &str) -> bool {
+        [&self.owner, &self.checkpoint_owner].into_iter().flatten().any(|owner| owner == worker)
+    }
+
     /// Whether nobody has written the row since it was as `seen`.
     fn stands_as(&self, seen: &Self) -> bool {
         (&self.owner, self.counter, &self.checkpoint_owner) == (&seen.owner, seen.counter, &seen.checkpoint_owner)
