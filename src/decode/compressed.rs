@@ -81,7 +81,11 @@ pub enum Fault {
 pub fn event(data: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>, Fault> {
     match Compression::of(data) {
         None => Ok(Cow::Borrowed(data)),
-        Some(compression) => Inflating::new(data, compression, bytes_max).all().map(Cow::Owned),
+        Some(compression) => {
+            let mut inflating = Inflating::new(data, compression, bytes_max);
+            inflating.all()?;
+            Ok(Cow::Owned(inflating.inflated))
+        }
     }
 }
 
@@ -99,7 +103,7 @@ impl<'d> Inflating<'d> {
         Self { data, at: 0, compression, bytes_max, inflated: Vec::with_capacity(guess) }
     }
 
-    fn all(mut self) -> Result<Vec<u8>, Fault> {
+    fn all(&mut self) -> Result<(), Fault> {
         match self.compression {
             Compression::Zlib => self.inflate(Decompress::new(true))?,
             Compression::Gzip => loop {
@@ -110,7 +114,7 @@ impl<'d> Inflating<'d> {
             },
         }
         match self.data.len() - self.at {
-            0 => Ok(self.inflated),
+            0 => Ok(()),
             bytes => Err(Fault::Trailing { compression: self.compression, end: self.at, bytes }),
         }
     }
@@ -339,6 +343,19 @@ mod tests {
         assert_eq!(event(&twice, 10).unwrap(), &b"1234567890"[..]);
         assert!(matches!(event(&twice, 9), Err(Fault::TooLarge { bytes_max: 9, .. })));
         assert!(matches!(event(&zlib(b"1"), 0), Err(Fault::TooLarge { .. })));
+    }
+
+    /// A thousand bytes for one is what the format can do.
+    #[test]
+    fn a_bomb_takes_no_more_memory_than_the_bound() {
+        const BOUND: usize = 3_000_000;
+        for bomb in [gzip(&vec![b' '; 50_000_000]), zlib(&vec![b' '; 50_000_000])] {
+            assert!(bomb.len() < 60_000);
+            let mut inflating = Inflating::new(&bomb, Compression::of(&bomb).unwrap(), BOUND);
+            assert!(matches!(inflating.all(), Err(Fault::TooLarge { .. })));
+            assert!(inflating.inflated.capacity() <= BOUND + 1);
+            assert!(inflating.at < 4_000, "no more is read than that takes: {}", inflating.at);
+        }
     }
 
     proptest! {

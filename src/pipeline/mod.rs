@@ -12,6 +12,7 @@ mod gate;
 pub mod kcl;
 pub mod keeper;
 pub mod origin;
+mod outbox;
 pub mod pipe;
 pub mod rules;
 pub mod serve;
