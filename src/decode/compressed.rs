@@ -99,8 +99,18 @@ struct Inflating<'d> {
 
 impl<'d> Inflating<'d> {
     fn new(data: &'d [u8], compression: Compression, bytes_max: usize) -> Self {
-        let guess = data.len().saturating_mul(FIRST_GUESS).max(BUFFER_BYTES_MIN).min(bytes_max.saturating_add(1));
-        Self { data, at: 0, compression, bytes_max, inflated: Vec::with_capacity(guess) }
+        let guess = data.len().saturating_mul(FIRST_GUESS).max(BUFFER_BYTES_MIN);
+        let mut inflating = Self { data, at: 0, compression, bytes_max, inflated: Vec::new() };
+        inflating.make_room(guess);
+        inflating
+    }
+
+    /// Room for so much in all, or for as much as may come and one byte, which tells that more does. Beyond half of that it is all at
+    /// once, so that the buffer and the larger one it is copied to are never more than half as much again.
+    fn make_room(&mut self, bytes: usize) {
+        let most = self.bytes_max.saturating_add(1);
+        let bytes = if bytes > most / 2 { most } else { bytes };
+        self.inflated.reserve_exact(bytes.saturating_sub(self.inflated.len()));
     }
 
     fn all(&mut self) -> Result<(), Fault> {
@@ -182,11 +192,8 @@ impl<'d> Inflating<'d> {
     fn inflate(&mut self, mut stream: Decompress) -> Result<(), Fault> {
         let start = self.at;
         loop {
-            // One byte of room beyond the bound tells that it is passed.
             if self.inflated.len() == self.inflated.capacity() {
-                let most = self.bytes_max.saturating_add(1);
-                let more = self.inflated.capacity().max(BUFFER_BYTES_MIN).min(most - self.inflated.len());
-                self.inflated.reserve_exact(more);
+                self.make_room(2 * self.inflated.len());
             }
             let before = self.inflated.len();
             let input = &self.data[self.at..];

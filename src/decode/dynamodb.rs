@@ -223,13 +223,12 @@ fn push_value(out: &mut Vec<u8>, kind: &str, value: &Value) -> Option<()> {
         ("N", Value::String(number)) => push_number(out, number)?,
         ("BOOL", Value::Bool(value)) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         ("NULL", Value::Bool(true)) => out.extend_from_slice(b"null"),
-        ("SS" | "BS" | "NS", Value::Array(elements)) => {
-            let mut texts: Vec<&str> = elements.iter().map(Value::as_str).collect::<Option<_>>()?;
-            texts.sort_unstable();
-            push_all(out, *b"[]", &texts, |out, text| match kind {
-                "NS" => push_number(out, text),
-                _ => Some(push_string(out, text)),
-            })?;
+        ("SS" | "BS", Value::Array(elements)) => push_all(out, *b"[]", &sorted(elements)?, |out, text| {
+            push_string(out, text);
+            Some(())
+        })?,
+        ("NS", Value::Array(elements)) => {
+            push_all(out, *b"[]", &sorted(elements)?, |out, text| push_number(out, text))?
         }
         ("L", Value::Array(elements)) => push_all(out, *b"[]", elements, push_typed)?,
         ("M", Value::Object(members)) => {
@@ -244,6 +243,13 @@ fn push_value(out: &mut Vec<u8>, kind: &str, value: &Value) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// The elements of a set, which has no order.
+fn sorted(elements: &[Value]) -> Option<Vec<&str>> {
+    let mut texts: Vec<&str> = elements.iter().map(Value::as_str).collect::<Option<_>>()?;
+    texts.sort_unstable();
+    Some(texts)
 }
 
 fn push_typed(out: &mut Vec<u8>, typed: &Value) -> Option<()> {

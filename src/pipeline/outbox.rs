@@ -3,6 +3,7 @@
 //! One that is no event and is not ignored stays as it is: judging it says why ([`crate::gate::judge::Terms::outbox`]), and the
 //! dead-letter queue has it byte for byte.
 
+use super::gate::in_place;
 use crate::config::Route;
 use crate::decode::dynamodb::{self, Change, Unwrapped};
 use crate::metrics::Metrics;
@@ -46,14 +47,17 @@ pub fn unwrap_all(route: &Route, records: Vec<Record>) -> (Vec<Record>, Vec<Igno
     if route.outbox.is_none() {
         return (records, Vec::new());
     }
-    let (mut events, mut ignored) = (Vec::with_capacity(records.len()), Vec::new());
-    for (at, record) in records.into_iter().enumerate() {
-        match unwrap(route, record) {
-            Made::Record(record) => events.push(record),
-            Made::Ignored(record, change) => ignored.push(Ignored { at, record, change }),
+    // Computation, like judging.
+    in_place(|| {
+        let (mut events, mut ignored) = (Vec::with_capacity(records.len()), Vec::new());
+        for (at, record) in records.into_iter().enumerate() {
+            match unwrap(route, record) {
+                Made::Record(record) => events.push(record),
+                Made::Ignored(record, change) => ignored.push(Ignored { at, record, change }),
+            }
         }
-    }
-    (events, ignored)
+        (events, ignored)
+    })
 }
 
 /// Puts the outcomes of a batch's ignored records among those of its others, where they stood.
