@@ -28,6 +28,8 @@ pub struct Metrics {
     violations: IntCounterVec,
     /// `meshgate_records_total{route,settlement}`: records by what became of them; of a container, each that it holds.
     pub records: IntCounterVec,
+    /// `meshgate_changes_ignored_total{route,change}`: change records of an outbox that mean no event: `modified`, `removed` or `expired`.
+    pub changes_ignored: IntCounterVec,
     /// `meshgate_received_bytes_total{route}`: bytes of record data taken in.
     pub received_bytes: IntCounterVec,
     /// `meshgate_records_in_flight`: taken in, not yet settled.
@@ -124,6 +126,12 @@ impl Metrics {
                 "meshgate_records_total",
                 "Records by what became of them: forwarded, quarantined, dropped or unsettled. Of a container, each record in it counts.",
                 &["route", "settlement"],
+            ),
+            changes_ignored: counters(
+                &r,
+                "meshgate_changes_ignored_total",
+                "Change records of an outbox that mean no event: modified, removed or expired.",
+                &["route", "change"],
             ),
             received_bytes: counters(&r, "meshgate_received_bytes_total", "Bytes of record data received.", &["route"]),
             in_flight: gauge(

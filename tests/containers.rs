@@ -123,6 +123,7 @@ fn gate_of(shards: u32, distribution: Distribution, settings: &str) -> (Gate, Ar
         mesh: Arc::clone(&far_end) as _,
         letters: Arc::clone(&far_end) as _,
         catalog: Arc::clone(&far_end) as _,
+        inflated_bytes_max: 16 << 20,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
         records_in_flight_max: 20_000,
         metrics: Arc::clone(&metrics),

@@ -110,6 +110,7 @@ fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>
         catalog: Arc::clone(&far_end) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
         records_in_flight_max: 10_000,
+        inflated_bytes_max: 16 << 20,
         metrics,
         clock: || Timestamp::from_millis(1_795_341_605_000),
     });

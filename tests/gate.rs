@@ -33,6 +33,8 @@ const STREAM: &str = "orders-events";
 #[derive(Default)]
 struct FarEnd {
     forwarded: Mutex<Vec<(String, Bytes)>>,
+    /// Of what is forwarded.
+    keys: Mutex<Vec<Option<String>>>,
     letters: Mutex<Vec<(String, DeadLetter)>>,
     mesh_down: AtomicBool,
     dlq_down: AtomicBool,
@@ -58,6 +60,7 @@ impl MeshSink for FarEnd {
             }
             let mut forwarded = self.forwarded.lock().unwrap();
             forwarded.push((stream.to_owned(), record.data.clone()));
+            self.keys.lock().unwrap().push(record.partition_key.clone());
             Ok(Placement { shard_id: "shardId-000000000000".into(), sequence_number: forwarded.len().to_string() })
         };
         let answers = records.iter().map(put).collect();
@@ -126,6 +129,7 @@ fn gate(settings: &str) -> (Gate, Arc<FarEnd>, Arc<Metrics>) {
         catalog: Arc::clone(&far_end) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
         records_in_flight_max: 1_000,
+        inflated_bytes_max: config.inflated_bytes_max,
         metrics: Arc::clone(&metrics),
         clock: || NOW,
     });
@@ -300,6 +304,221 @@ fn judging_by_name_forwards_nothing() {
     assert!(matches!(gate.judge("orders", "nope", &events, NOW), Err(IntakeError::UnknownContract { .. })));
 }
 
+fn gzip(data: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(data: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_events_are_judged_by_what_they_inflate_to_and_forwarded_as_they_came() {
+    let (gate, far_end, _) = gate("");
+    let not_json = gzip(b"{\"id\":1,");
+    let mut damaged = gzip(&order(5));
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    let sent = [gzip(&order(1)), gzip(&bad_order(2)), zlib(&order(3)), not_json, damaged];
+    let outcomes = settle(&gate, STREAM, sent.iter().map(|data| record(data.clone(), "k")).collect()).unwrap();
+    let forwarded: Vec<_> = far_end.forwarded.lock().unwrap().iter().map(|(_, data)| data.to_vec()).collect();
+    assert_eq!(forwarded, [sent[0].clone(), sent[2].clone()]);
+    let decided = outcomes.iter().map(|outcome| match outcome.judgement.verdict {
+        Verdict::Quarantine => rules_of(outcome)[0],
+        _ => "",
+    });
+    assert_eq!(decided.collect::<Vec<_>>(), ["", "total_adds_up", "", "malformed", "malformed"]);
+    assert_eq!(&*outcomes[1].judgement.stamp.contract, "order.placed");
+    let told = |at: usize| outcomes[at].judgement.violations[0].message.clone();
+    assert_eq!(told(3), "what the gzip payload inflates to is not well-formed JSON: unexpected end at byte 8");
+    assert_eq!(told(4), "the gzip payload is damaged: what it inflates to is not what its checksum and size say");
+    let letters = far_end.letters.lock().unwrap();
+    for (letter, at) in letters.iter().map(|(_, letter)| letter).zip([1, 3, 4]) {
+        assert_eq!(document::original(&letter.body).unwrap(), sent[at]);
+        // The sample domain has private fields.
+        let shown = document::for_display(&letter.body).unwrap();
+        assert!(!shown.contains("@example.com") && !shown.contains("\"base64\":"), "{shown}");
+        assert_eq!(shown.contains("sha256:"), at == 1, "masked where it can be: {shown}");
+    }
+}
+
+/// What the mesh stream takes is a matter of the record's own size; what is inflated, of the setting's.
+#[test]
+fn a_bomb_is_a_verdict() {
+    let (gate, far_end, _) = gate("limits: {inflated_mib: 1}");
+    let spaces = |count| gzip(&[order(1), b" ".repeat(count)].concat());
+    let fits = record(spaces((1 << 20) - order(1).len()), "k");
+    let bomb = record(spaces((1 << 20) - order(1).len() + 1), "k");
+    let size = bomb.data.len();
+    assert!(size < 2_000, "the stream takes it");
+    let outcomes = settle(&gate, STREAM, vec![fits, bomb]).unwrap();
+    assert_eq!(outcomes[0].judgement.verdict, Verdict::Forward);
+    assert_eq!(rules_of(&outcomes[1]), ["too_large"]);
+    assert_eq!(
+        outcomes[1].judgement.violations[0].message,
+        format!("the gzip payload of {size} bytes inflates to more than 1048576 bytes (limits.inflated_mib)")
+    );
+    assert_eq!(far_end.letters.lock().unwrap()[0].1.kind, "too_large");
+}
+
+#[test]
+fn data_in_base64_is_not_judged_and_said_to_be() {
+    use base64::Engine as _;
+    let (gate, far_end, _) = gate("");
+    let data = base64::engine::general_purpose::STANDARD.encode(r#"{"email":"ada@example.com"}"#);
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"1","source":"/","type":"order.placed","datacontenttype":"application/json","data_base64":"{data}"}}"#
+    );
+    let batch = format!("[{event},{event}]");
+    let sent = [event.clone(), event.replace("\"id\"", "\"\\u0069d\""), batch];
+    let records = || sent.iter().map(|text| record(text.clone().into_bytes(), "k")).collect();
+    let outcomes = settle(&gate, STREAM, records()).unwrap();
+    for outcome in &outcomes[..2] {
+        let told = &outcome.judgement.violations[0];
+        assert_eq!((&*told.rule, &*told.pointer), ("schema", "/data"));
+        assert_eq!(
+            told.message,
+            "the event has no payload at /data: it has data_base64, which is not judged; send JSON in data"
+        );
+    }
+    // CloudEvents in batch mode are several events in one record, which is none.
+    assert_eq!(rules_of(&outcomes[2]), ["unknown_type"]);
+    assert!(outcomes.iter().all(|outcome| outcome.judgement.verdict == Verdict::Quarantine));
+    for (_, letter) in far_end.letters.lock().unwrap().iter() {
+        assert!(!document::for_display(&letter.body).unwrap().contains(&data));
+    }
+}
+
+/// A change record as DynamoDB writes it, of an outbox item with this payload.
+fn change(name: &str, payload: &[u8]) -> Vec<u8> {
+    let payload = std::str::from_utf8(payload).unwrap();
+    let change = serde_json::json!({
+        "awsRegion": "eu-central-1", "eventID": "1", "eventName": name, "userIdentity": null,
+        "recordFormat": "application/json", "tableName": "outbox", "eventSource": "aws:dynamodb",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_795_341_604_000_i64,
+            "Keys": {"id": {"S": "e-1"}},
+            "NewImage": {
+                "id": {"S": "e-1"}, "type": {"S": "order.placed"}, "aggregateid": {"S": "O-000001"},
+                "payload": {"S": payload},
+            },
+            "SizeBytes": 99,
+        },
+    });
+    change.to_string().into_bytes()
+}
+
+/// What an order's event holds.
+fn order_data(event: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(event).unwrap();
+    let (_, data) = text.split_once("\"data\": ").unwrap();
+    data.strip_suffix('}').unwrap().as_bytes().to_vec()
+}
+
+const OUTBOX: &str = "routes: [{source: orders-events, mesh: mesh-orders, outbox: {on_remove: quarantine}}]";
+
+#[test]
+fn items_of_an_outbox_become_events_and_others_are_ignored_or_kept() {
+    let (gate, far_end, metrics) = gate(OUTBOX);
+    let mut expired: serde_json::Value = serde_json::from_slice(&change("REMOVE", b"{}")).unwrap();
+    expired["userIdentity"] = serde_json::json!({"type": "Service", "principalId": "dynamodb.amazonaws.com"});
+    let sent = [
+        expired.to_string().into_bytes(),
+        change("INSERT", &order_data(&order(1))),
+        change("MODIFY", &order_data(&order(1))),
+        change("INSERT", &order_data(&bad_order(2))),
+        change("REMOVE", b"{}"),
+        change("INSERT", b"{"),
+        order(3),
+    ];
+    let records = || -> Vec<_> { sent.iter().map(|data| record(data.clone(), "of-dynamodb")).collect() };
+    let outcomes = settle(&gate, STREAM, records()).unwrap();
+    let settled: Vec<_> = outcomes.iter().map(|outcome| &outcome.settlement).collect();
+    assert!(
+        matches!(
+            settled[..],
+            [
+                Settlement::Dropped(_),
+                Settlement::Forwarded(_),
+                Settlement::Dropped(_),
+                Settlement::Quarantined { .. },
+                Settlement::Quarantined { .. },
+                Settlement::Quarantined { .. },
+                Settlement::Quarantined { .. },
+            ]
+        ),
+        "{settled:?}"
+    );
+    let told = |at: usize| outcomes[at].judgement.violations[0].message.as_str();
+    assert_eq!(rules_of(&outcomes[3])[0], "total_adds_up");
+    assert_eq!(told(4), "an outbox item was removed, which its route quarantines (outbox.on_remove)");
+    assert_eq!(
+        told(5),
+        "the outbox attribute \"payload\" holds text that is not well-formed JSON: unexpected end at byte 1"
+    );
+    assert!(told(6).starts_with("not a change record of DynamoDB, which its route says it is (outbox)"), "{}", told(6));
+
+    let (stream, event) = far_end.forwarded.lock().unwrap()[0].clone();
+    let expected = [
+        br#"{"specversion":"1.0","id":"e-1","source":"/dynamodb/outbox","type":"order.placed","time":"2026-11-22T10:00:04Z","datacontenttype":"application/json","data":"#,
+        &order_data(&order(1))[..],
+        b"}",
+    ]
+    .concat();
+    assert_eq!((stream.as_str(), &event[..]), ("mesh-orders", &expected[..]));
+    assert_eq!(*far_end.keys.lock().unwrap(), [Some("O-000001".to_owned())]);
+    let letters = far_end.letters.lock().unwrap();
+    let kept: Vec<_> = letters.iter().map(|(_, letter)| document::original(&letter.body).unwrap()).collect();
+    assert_eq!(kept[1..], sent[4..], "what is no event is kept as it came");
+    // An event that fails is kept as the event it is, so that its private fields are found.
+    let (again, _) = document::original_record(&letters[0].1.body).unwrap();
+    assert!(again.is_unwrapped && again.data.starts_with(br#"{"specversion":"1.0","id":"e-1""#));
+    for (_, letter) in letters.iter() {
+        let shown = document::for_display(&letter.body).unwrap();
+        assert!(!shown.contains("@example.com") && !shown.contains("aggregateid"), "{shown}");
+    }
+
+    let ignored = metrics.counters("meshgate_changes_ignored_total");
+    let counts: Vec<_> = ignored.iter().map(|(labels, count)| (labels.len(), *count)).collect();
+    assert_eq!(counts, [(2, 1.0), (2, 1.0)], "{ignored:?}");
+    let sum: f64 = metrics.counters("meshgate_records_total").iter().map(|(_, count)| count).sum();
+    assert_eq!(sum, 7.0);
+    assert_eq!(metrics.in_flight.get(), 0);
+}
+
+/// Who asks beforehand what a record stands for gives it to be settled as that.
+#[test]
+fn an_outbox_record_that_was_unfolded_is_not_unwrapped_again() {
+    let (gate, far_end, metrics) = gate(OUTBOX);
+    let unfold = |data| gate.unfold(STREAM, record(data, "of-dynamodb")).unwrap();
+    let mut records = unfold(change("INSERT", &order_data(&order(1))));
+    assert!(unfold(change("MODIFY", b"{}")).is_empty());
+    records.extend(unfold(b"{}".to_vec()));
+    assert_eq!(records[0].partition_key.as_deref(), Some("O-000001"));
+    // A letter's event that is judged again is the same.
+    let outcomes = settle(&gate, STREAM, records).unwrap();
+    assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)), "{:?}", outcomes[0]);
+    assert!(matches!(outcomes[1].settlement, Settlement::Quarantined { .. }));
+    assert_eq!(far_end.letters.lock().unwrap().len(), 1);
+    assert_eq!(metrics.counters("meshgate_changes_ignored_total").iter().map(|(_, count)| count).sum::<f64>(), 1.0);
+    assert!(matches!(gate.unfold("of-nobody", record(order(1), "k")), Err(IntakeError::UnknownStream { .. })));
+}
+
+#[test]
+fn a_batch_of_nothing_but_ignored_changes_settles() {
+    let (gate, far_end, _) = gate(OUTBOX);
+    let outcomes = settle(&gate, STREAM, (0..20).map(|_| record(change("MODIFY", b"{}"), "k")).collect()).unwrap();
+    assert_eq!(outcomes.len(), 20);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome.settlement, Settlement::Dropped(_))));
+    assert!(far_end.forwarded.lock().unwrap().is_empty() && far_end.letters.lock().unwrap().is_empty());
+}
+
 /// A good order, one with some bytes changed, or anything.
 fn event() -> impl Strategy<Value = Vec<u8>> {
     let changed = (0..900_usize, any::<u8>(), any::<bool>()).prop_map(|(at, byte, cut)| {
@@ -313,6 +532,7 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
     });
     prop_oneof![
         2 => (0..1_000_usize).prop_map(order),
+        1 => (0..1_000_usize, any::<bool>()).prop_map(|(n, bad)| gzip(&if bad { bad_order(n) } else { order(n) })),
         2 => changed,
         1 => proptest::collection::vec(any::<u8>(), 0..64),
         1 => "\\{\"type\":\"order.(placed|cancelled)\",\"data\":[\\[\\]{}0-9eE.\",:a-z -]{0,40}\\}".prop_map(String::into_bytes),

@@ -147,6 +147,7 @@ fn world(contract: &str, more: &[(&str, &str)], isolation: &'static str, mesh: A
         catalog: Arc::clone(&mesh) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 10_000 },
         records_in_flight_max: 10_000,
+        inflated_bytes_max: 16 << 20,
         metrics,
         clock: meshgate::pipeline::now,
     });

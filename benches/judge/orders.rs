@@ -16,7 +16,7 @@ use crate::sets::{ORDER, benches, order};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_341_605_000); // 2026-11-22T10:00:05Z
 
-const TERMS: Terms<'static> = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: None };
+const TERMS: Terms<'static> = Terms::new(1 << 20);
 
 /// One event, and how many violations it has.
 struct Case {

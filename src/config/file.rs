@@ -15,6 +15,8 @@ use super::{Backend, Config, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
+use crate::decode::compressed::INFLATED_BYTES_MAX;
+use crate::decode::dynamodb::Outbox;
 use crate::gate::delivery::{Ordering, RetryPolicy};
 use crate::gate::isolate::Isolation;
 use crate::rule::pointer::Pointer;
@@ -22,6 +24,8 @@ use crate::source::listener::Limits;
 
 /// The published schema of the file; it is what [`read`] holds the file against.
 const SCHEMA: &str = include_str!("meshgate.schema.json");
+
+const MIB: usize = 1024 * 1024;
 
 /// Every key of the file. Names carry their unit.
 #[derive(Debug, Clone, Deserialize)]
@@ -88,6 +92,7 @@ struct WrittenRoute {
     #[serde(default)]
     isolation: Isolation,
     type_pointer: Option<String>,
+    outbox: Option<Outbox>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -96,6 +101,7 @@ struct WrittenLimits {
     connections: usize,
     records_in_flight: usize,
     body_mib_in_flight: usize,
+    inflated_mib: usize,
     header_timeout_seconds: u64,
     idle_timeout_seconds: u64,
     body_timeout_seconds: u64,
@@ -149,6 +155,7 @@ impl Default for WrittenLimits {
             connections: 1_024,
             records_in_flight: 20_000,
             body_mib_in_flight: 128,
+            inflated_mib: INFLATED_BYTES_MAX / MIB,
             header_timeout_seconds: 10,
             // Above the 60 seconds after which most SDKs drop an idle connection themselves.
             idle_timeout_seconds: 75,
@@ -273,7 +280,7 @@ impl Written {
             streams: self.streams.into_iter().map(WrittenStream::into_gated).collect(),
             limits: Limits {
                 connections: self.limits.connections,
-                bodies_bytes: self.limits.body_mib_in_flight * 1024 * 1024,
+                bodies_bytes: self.limits.body_mib_in_flight * MIB,
                 header_time: seconds(self.limits.header_timeout_seconds),
                 idle_time: seconds(self.limits.idle_timeout_seconds),
                 body_time: seconds(self.limits.body_timeout_seconds),
@@ -281,6 +288,7 @@ impl Written {
                 ..Limits::default()
             },
             records_in_flight_max: self.limits.records_in_flight,
+            inflated_bytes_max: self.limits.inflated_mib * MIB,
             retry: RetryPolicy {
                 attempts_max: self.retry.attempts,
                 deadline_ms: self.retry.deadline_seconds * 1_000,
@@ -300,6 +308,7 @@ impl WrittenRoute {
             ordering: self.ordering,
             isolation: self.isolation,
             type_pointer: self.type_pointer.and_then(|text| Pointer::parse(&text).ok()),
+            outbox: self.outbox.map(Into::into),
         };
         (self.source, route)
     }
@@ -313,6 +322,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, ConfigError, Overrides};
+    use crate::decode::dynamodb::{OnModify, OnRemove};
 
     fn faults(text: &str) -> String {
         match read("meshgate.yaml", text.as_bytes()) {
@@ -367,6 +377,29 @@ mod tests {
         assert_eq!((&*route.mesh, route.ordering, route.on_quarantine), ("out", Ordering::Key, OnQuarantine::Accept));
         assert_eq!(route.isolation, Isolation::Batch);
         assert!(config.routes.find("out", &Default::default()).is_none());
+    }
+
+    #[test]
+    fn an_outbox_is_read_with_the_names_of_debezium() {
+        let text = "routes: [{source: a, outbox: {}}, {source: b, outbox: {key: pk, on_modify: event, on_remove: quarantine}}]\n";
+        let config = config::parse(Some(text.as_bytes()), Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
+        let outbox = |stream| config.routes.find(stream, &Default::default()).unwrap().outbox.unwrap();
+        assert_eq!(*outbox("a"), Outbox::default());
+        let other = Outbox {
+            key: "pk".into(),
+            on_modify: OnModify::Event,
+            on_remove: OnRemove::Quarantine,
+            ..Outbox::default()
+        };
+        assert_eq!(*outbox("b"), other);
+        expect![[r#"
+            meshgate.yaml:2:37: error[invalid-value]: `on_remove` must be one of ignore, quarantine
+            meshgate.yaml:2:59: error[invalid-value]: `type`: value is shorter than 1 character
+            meshgate.yaml:2:44: error[unknown-key]: the format has no key `keys` here (did you mean "key"?)
+            meshgate.yaml:3:24: error[invalid-value]: `inflated_mib`: value is less than the minimum of 1 (What a compressed payload may inflate to. Default 16)
+        "#]].assert_eq(&faults(
+            "routes:\n  - {source: a, outbox: {on_remove: event, keys: x, type: ''}}\nlimits: {inflated_mib: 0}\n",
+        ));
     }
 
     #[test]

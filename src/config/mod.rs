@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// Taken in and not yet settled, all requests together.
     pub records_in_flight_max: usize,
+    /// What a compressed payload may inflate to.
+    pub inflated_bytes_max: usize,
     pub retry: RetryPolicy,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::contract::ContractSet;
+use crate::decode::dynamodb::Outbox;
 use crate::gate::delivery::Ordering;
 use crate::gate::isolate::Isolation;
 use crate::rule::pointer::Pointer;
@@ -31,6 +32,8 @@ pub struct Route {
     pub isolation: Isolation,
     /// Where this stream's events name their type, unless they are CloudEvents.
     pub type_pointer: Option<Pointer>,
+    /// The stream's records are DynamoDB's change records of an outbox table.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// The routes of the configuration; with none, each stream that a contract's `match.stream` covers goes to the mesh
@@ -71,6 +74,7 @@ impl Routes {
             ordering: Ordering::default(),
             isolation: Isolation::default(),
             type_pointer: None,
+            outbox: None,
         })
     }
 }

@@ -10,6 +10,7 @@ use super::glob::StreamGlob;
 use super::remembering::{AllLooked, Feed, Recall, StreamCheck};
 use super::ruling::{Ruling, VIOLATIONS_MAX, Violations};
 use super::written::{BreakerTerms, Owner, Status};
+use crate::decode::cloudevents;
 use crate::decode::json::{self, Checked, Malformed};
 use crate::model::{Dimension, Mode, Severity, Stamp, Timestamp, ViolationKind};
 use crate::plan::{Outcome, Plan};
@@ -220,7 +221,7 @@ impl Contract {
         let About { record, now, recall } = about;
         let captured = Captured::new(checked.text(), captures);
         if self.this.is_some_and(|this| captured.value(Row::EVENT, this).is_none()) {
-            return self.without_payload(now);
+            return self.without_payload(cloudevents::has_data_base64(checked.text()), now);
         }
         let slots = SlotScope::new(captured, *record, now);
         let mut violations = Violations::with_capacity(2 * findings.len());
@@ -260,7 +261,9 @@ impl Contract {
     ) -> Ruling {
         let About { record, now, recall } = about;
         let event = checked.tree();
-        let Some(payload) = self.payload.resolve(&event) else { return self.without_payload(now) };
+        let Some(payload) = self.payload.resolve(&event) else {
+            return self.without_payload(event["data_base64"].is_string(), now);
+        };
         let scope = Scope { this: payload, event: &event, record: *record, now };
         let (bindings, of_schema) = (self.numbers.bind(&scope), violations.len());
         for check in self.live_checks() {
@@ -292,7 +295,9 @@ impl Contract {
         if self.asks_nothing() {
             return Violations::default().decide(self, now, recall, Vec::new());
         }
-        let Some(payload) = self.payload.resolve(event) else { return self.without_payload(now) };
+        let Some(payload) = self.payload.resolve(event) else {
+            return self.without_payload(event["data_base64"].is_string(), now);
+        };
         let mut violations = Violations::default();
         if let Some(schema) = self.schema.as_ref().filter(|_| self.mode != Mode::Off) {
             let findings = schema.find(payload, &self.payload, VIOLATIONS_MAX);
@@ -315,8 +320,11 @@ impl Contract {
         self.checks.iter().filter(|check| check.mode != Mode::Off)
     }
 
-    fn without_payload(&self, now: Timestamp) -> Ruling {
-        let message = format!("the event has no payload at {}", self.payload);
+    fn without_payload(&self, has_data_base64: bool, now: Timestamp) -> Ruling {
+        let mut message = format!("the event has no payload at {}", self.payload);
+        if has_data_base64 {
+            message += ": it has data_base64, which is not judged; send JSON in data";
+        }
         let mut violations = Violations::default();
         violations.push_schema(self, Finding { pointer: self.payload.to_string(), message });
         // What a policy asks cannot be answered either, and no contract's own mode makes that milder.

@@ -39,6 +39,17 @@ pub fn event_type<'e>(member: impl Fn(&'static str) -> Option<&'e str>) -> Optio
     member("type")
 }
 
+/// Whether an event's text has its data in base64 (JSON format, 3.1), whatever that holds.
+///
+/// It is not judged: a contract's payload is JSON, and stands in `data`.
+pub fn has_data_base64(text: &str) -> bool {
+    match json::glance(text, ["data_base64"]) {
+        json::Glance::Text(_) => true,
+        json::Glance::NoText => false,
+        json::Glance::Unclear => json::parse(text.as_bytes()).is_ok_and(|event| event["data_base64"].is_string()),
+    }
+}
+
 /// The structured JSON form of an event in binary mode. `attributes` are the `ce-` headers, their names without `ce-`.
 ///
 /// A JSON body stands in `data` byte for byte, text in UTF-8 as a string there, and anything else in `data_base64`; an
@@ -120,7 +131,7 @@ fn unquote(value: &str) -> String {
     plain
 }
 
-fn push_member(event: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn push_member(event: &mut Vec<u8>, name: &str, value: &str) {
     event.push(if event.is_empty() { b'{' } else { b',' });
     push_string(event, name);
     event.push(b':');

@@ -4,5 +4,7 @@
 //! and where, never what they contain.
 
 pub mod cloudevents;
+pub mod compressed;
+pub mod dynamodb;
 pub mod json;
 pub mod kpl;

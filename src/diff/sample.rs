@@ -30,7 +30,7 @@ impl<'a> Judge<'a> {
         record_bytes_max: usize,
         type_pointer: Option<&'a Pointer>,
     ) -> Self {
-        Self::Routed(set, Terms { record_bytes_max, type_pointer, states })
+        Self::Routed(set, Terms { type_pointer, states, ..Terms::new(record_bytes_max) })
     }
 
     /// Judges one event, and takes one that would be forwarded as forwarded: those after it are judged by what it leaves behind.

@@ -11,11 +11,13 @@
 //!
 //! `payload.encoding` is one of
 //! * `json`: the original bytes stand verbatim in `json`; white space around them in `before` and `after`;
-//! * `base64`: the original bytes, where they are not well-formed JSON or hold characters that SQS refuses;
+//! * `base64`: the original bytes, where they are not well-formed JSON or hold characters that SQS refuses; `compression` says what a
+//!   viewer inflates them from (see [`compressed`]), to mask and show what was judged;
 //! * `masked`: a re-serialised copy with private fields masked (`dlqPayload: masked`); it cannot be replayed;
 //! * `withheld`: nothing but size and SHA-256, where the masked copy is all that may be kept and the bytes cannot be masked.
 //!
-//! `private` is `"all"` when private fields may be anywhere, since the event could not be understood.
+//! `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
+//! that was made of a change record (see `decode::dynamodb`).
 
 use std::io::Write as _;
 
@@ -26,6 +28,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use crate::decode::compressed::{self, Compression};
 use crate::decode::json;
 use crate::model::{Judgement, Record, Timestamp};
 use crate::rule::mask::{Mask, MaskSpec};
@@ -39,6 +42,9 @@ const KEYS: [&str; 2] = ["partitionKey", "explicitHashKey"];
 const WITHHELD: &str = "***";
 /// A private text of fewer bytes is hidden only from keys that are this text.
 const HIDDEN_LEN_MIN: usize = 4;
+
+/// A masked copy of a compressed event is kept up to this size, bytes: a queue takes 1 MiB, and what does not fit would never settle.
+const MASKED_BYTES_MAX: usize = 768 * 1024;
 
 /// What is private in an event, and what may be kept of it.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +62,7 @@ pub enum PrivateFields<'a> {
     Anywhere,
 }
 
-/// Builds the document of one quarantined record. `well_formed` says whether its bytes are one JSON text.
+/// Builds the document of one quarantined record. `well_formed` says whether its bytes, or what they inflate to, are one JSON text.
 pub fn build(
     id: &str,
     quarantined: Timestamp,
@@ -80,22 +86,19 @@ pub fn build(
     member("private", &private(privacy.fields), &mut out);
     if !privacy.keep_masked_only {
         member("source", &Source::of(record), &mut out);
-        out.extend_from_slice(b",\"payload\":");
         write_original(&mut out, &record.data, well_formed);
-    } else if let (PrivateFields::Known(masks), Ok(event)) = (privacy.fields, json::parse(&record.data)) {
-        let masked = masked(&event, masks);
-        let mut source = Source::of(record).value();
-        mask_keys(&mut source, &event, &masked);
+    } else if let Some((source, masked)) = masked_copy(record, privacy.fields) {
         member("source", &source, &mut out);
-        let _ = write!(out, ",\"payload\":{{\"encoding\":\"masked\",\"bytes\":{}", record.data.len());
-        member("json", &masked, &mut out);
+        write_payload_head(&mut out, "masked", &record.data);
+        out.extend_from_slice(b",\"json\":");
+        out.extend_from_slice(&masked);
         out.push(b'}');
     } else {
         let digest = Sha256::digest(&record.data);
         let mut source = Source::of(record).value();
         withhold_keys(&mut source);
         member("source", &source, &mut out);
-        let _ = write!(out, ",\"payload\":{{\"encoding\":\"withheld\",\"bytes\":{}", record.data.len());
+        write_payload_head(&mut out, "withheld", &record.data);
         let _ = write!(out, ",\"sha256\":\"{digest:x}\"}}");
     }
     out.push(b'}');
@@ -118,12 +121,29 @@ fn json_of(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
     }
 }
 
-fn masked(event: &Value, masks: &[Mask]) -> Value {
+/// `source` and the event of a record, in JSON, with what is private masked in both. `None` where that cannot be done.
+fn masked_copy(record: &Record, fields: PrivateFields<'_>) -> Option<(Value, Vec<u8>)> {
+    let PrivateFields::Known(masks) = fields else { return None };
+    let event = json::parse(&compressed::event(&record.data, MASKED_BYTES_MAX).ok()?).ok()?;
+    let masked = masked(&event, masks)?;
+    let mut source = Source::of(record).value();
+    mask_keys(&mut source, &event, &masked);
+    let mut json = Vec::with_capacity(record.data.len());
+    json_of(&masked, &mut json);
+    let fits = Compression::of(&record.data).is_none() || json.len() <= MASKED_BYTES_MAX;
+    fits.then_some((source, json))
+}
+
+/// The event with its private fields masked. `None` for a CloudEvent with `data_base64`, in which no mask finds what is private.
+fn masked(event: &Value, masks: &[Mask]) -> Option<Value> {
+    if !masks.is_empty() && event.get("data_base64").is_some() {
+        return None;
+    }
     let mut copy = event.clone();
     for mask in masks {
         mask.apply(&mut copy);
     }
-    copy
+    Some(copy)
 }
 
 /// Producers like to partition by a customer's e-mail address. A key that is the value of a private field is masked like the
@@ -199,6 +219,8 @@ struct Source<'a> {
     partition_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explicit_hash_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unwrapped: bool,
 }
 
 impl<'a> Source<'a> {
@@ -209,6 +231,7 @@ impl<'a> Source<'a> {
             arrived_at: record.arrived.to_string(),
             partition_key: record.partition_key.as_deref(),
             explicit_hash_key: record.explicit_hash_key.as_deref(),
+            unwrapped: record.is_unwrapped,
         }
     }
 
@@ -227,13 +250,22 @@ fn private(fields: PrivateFields<'_>) -> Value {
     }
 }
 
+/// The payload's first members, which all encodings have.
+fn write_payload_head(out: &mut Vec<u8>, encoding: &str, data: &[u8]) {
+    let _ = write!(out, ",\"payload\":{{\"encoding\":\"{encoding}\",\"bytes\":{}", data.len());
+    if let Some(compression) = Compression::of(data) {
+        let _ = write!(out, ",\"compression\":\"{compression}\"");
+    }
+}
+
 fn write_original(out: &mut Vec<u8>, data: &[u8], well_formed: bool) {
-    match std::str::from_utf8(data).ok().filter(|text| well_formed && all_sqs_accepts(text)) {
+    let is_json = well_formed && Compression::of(data).is_none();
+    match std::str::from_utf8(data).ok().filter(|text| is_json && all_sqs_accepts(text)) {
         Some(text) => {
             let json = text.trim_matches([' ', '\t', '\r', '\n']);
             let start = text.len() - text.trim_start_matches([' ', '\t', '\r', '\n']).len();
             let (before, after) = (&text[..start], &text[start + json.len()..]);
-            let _ = write!(out, "{{\"encoding\":\"json\",\"bytes\":{}", data.len());
+            write_payload_head(out, "json", data);
             if !before.is_empty() {
                 member("before", before, out);
             }
@@ -243,7 +275,8 @@ fn write_original(out: &mut Vec<u8>, data: &[u8], well_formed: bool) {
             let _ = write!(out, ",\"json\":{json}}}");
         }
         None => {
-            let _ = write!(out, "{{\"encoding\":\"base64\",\"bytes\":{},\"base64\":\"", data.len());
+            write_payload_head(out, "base64", data);
+            out.extend_from_slice(b",\"base64\":\"");
             out.extend_from_slice(BASE64.encode(data).as_bytes());
             out.extend_from_slice(b"\"}");
         }
@@ -311,6 +344,7 @@ struct WrittenPayload<'a> {
     #[serde(borrow)]
     json: Option<&'a RawValue>,
     base64: Option<&'a str>,
+    compression: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -328,6 +362,8 @@ struct WrittenSource {
     arrived_at: String,
     partition_key: Option<String>,
     explicit_hash_key: Option<String>,
+    #[serde(default)]
+    unwrapped: bool,
 }
 
 fn unreadable(why: &str) -> DocumentFault {
@@ -366,9 +402,9 @@ pub fn original_record(body: &str) -> Result<(Record, Timestamp), DocumentFault>
     let came: WrittenOrigin<'_> = serde_json::from_str(body).map_err(|e| unreadable(&masked_parse_error(&e)))?;
     let time = |text: &str| Timestamp::parse_rfc3339(text).ok_or_else(|| unreadable("a time in it is none"));
     let (arrived, quarantined) = (time(&came.source.arrived_at)?, time(&came.quarantined_at)?);
-    let WrittenSource { stream, partition_key, explicit_hash_key, .. } = came.source;
+    let WrittenSource { stream, partition_key, explicit_hash_key, unwrapped, .. } = came.source;
     let record = Record::new(data, stream.into(), arrived);
-    Ok((Record { partition_key, explicit_hash_key, ..record }, quarantined))
+    Ok((Record { partition_key, explicit_hash_key, is_unwrapped: unwrapped, ..record }, quarantined))
 }
 
 /// The document as a person may see it: indented, private fields masked, a payload that may hold private values anywhere
@@ -384,16 +420,27 @@ pub fn for_display(body: &str) -> Result<String, DocumentFault> {
         Value::Array(fields) => Some(fields.iter().map(written_mask).collect::<Result<Vec<_>, _>>()?),
         _ => None,
     };
-    let WrittenPayload { encoding, bytes, sha256, json, base64, .. } = payload;
+    let WrittenPayload { encoding, bytes, sha256, json, base64, compression, .. } = payload;
     let event = json.map(|json| json::parse(json.get().as_bytes())).transpose();
     let event = event.map_err(|malformed| unreadable(&format!("its payload: {malformed}")))?;
+    let inflated = compression.and(base64).and_then(inflated);
+    let event = event.or(inflated).map(|event| {
+        let masked = masks.as_ref().and_then(|masks| masked(&event, masks));
+        (event, masked)
+    });
     document["payload"] = match (masks, encoding, event) {
-        (Some(masks), "json", Some(event)) => {
-            let masked = masked(&event, &masks);
+        (Some(_), "json" | "base64", Some((event, Some(masked)))) => {
             mask_keys(&mut document["source"], &event, &masked);
+            let mut shown = serde_json::json!({"encoding": encoding, "bytes": bytes});
+            if let Some(compression) = compression {
+                shown["compression"] = compression.into();
+            }
+            shown["json"] = masked;
+            shown
+        }
+        (Some(_), "masked", Some((masked, _))) => {
             serde_json::json!({"encoding": encoding, "bytes": bytes, "json": masked})
         }
-        (Some(_), "masked", Some(masked)) => serde_json::json!({"encoding": encoding, "bytes": bytes, "json": masked}),
         (_, "withheld", _) => serde_json::json!({"encoding": encoding, "bytes": bytes, "sha256": sha256}),
         (Some(masks), "base64", _) if masks.is_empty() => {
             serde_json::json!({"encoding": encoding, "bytes": bytes, "base64": base64})
@@ -408,6 +455,12 @@ pub fn for_display(body: &str) -> Result<String, DocumentFault> {
         }
     };
     Ok(format!("{document:#}"))
+}
+
+/// The event in compressed bytes. `None` where there is none, or a larger one than a person looks at.
+fn inflated(base64: &str) -> Option<Value> {
+    let data = BASE64.decode(base64).ok()?;
+    json::parse(&compressed::event(&data, compressed::INFLATED_BYTES_MAX).ok()?).ok()
 }
 
 fn written_mask(written: &Value) -> Result<Mask, DocumentFault> {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::contract::{
     Contract, ContractSet, DlqPayload, Domain, Recall, Routed, Ruling, States, UnknownType, Unparsed,
 };
+use crate::decode::dynamodb::{self, Outbox, Unwrapped};
 use crate::decode::json::{self, Malformed};
-use crate::decode::kpl;
+use crate::decode::{compressed, kpl};
 use crate::gate::breaker::{Admission, Breakers};
 use crate::gate::document::{self, Privacy, PrivateFields};
 use crate::memory::{Delivery, Doubts, Observed, Turn};
@@ -22,10 +23,22 @@ use crate::rule::pointer::Pointer;
 pub struct Terms<'a> {
     /// The largest record the mesh stream takes: data and partition key, bytes.
     pub record_bytes_max: usize,
+    /// The most that a compressed payload may inflate to, bytes.
+    pub inflated_bytes_max: usize,
     /// The route's own pointer to the event's type, where it has one.
     pub type_pointer: Option<&'a Pointer>,
+    /// The route's records are change records of this outbox. What was not unwrapped is none.
+    pub outbox: Option<&'a Outbox>,
     /// What checks remember. Without, those that do are not asked.
     pub states: Option<&'a States>,
+}
+
+impl Terms<'_> {
+    /// Those of a stream that takes records of this size, bytes, where no route and no setting says more.
+    pub const fn new(record_bytes_max: usize) -> Self {
+        let inflated_bytes_max = compressed::INFLATED_BYTES_MAX;
+        Self { record_bytes_max, inflated_bytes_max, type_pointer: None, outbox: None, states: None }
+    }
 }
 
 /// A record with its verdict, and what the DLQ document needs to know of how it came about.
@@ -41,7 +54,7 @@ pub struct Judged<'a> {
     is_by_policy: bool,
     contract: Option<&'a Arc<Contract>>,
     domain: Option<&'a Arc<Domain>>,
-    /// Whether its bytes are one JSON text.
+    /// Whether its bytes, or what they inflate to, are one JSON text.
     well_formed: bool,
     /// What domains whose event this may be ask for, where no contract knows it.
     asked: Asked,
@@ -65,43 +78,80 @@ impl Asked {
 
 /// Judges a record by the contract its stream and type lead to.
 pub fn judge<'a>(set: &'a ContractSet, record: &Record, terms: Terms<'_>, now: Timestamp) -> Judged<'a> {
-    let size = record.data.len() + record.partition_key.as_deref().map_or(0, str::len);
+    let refused = |well_formed, violation| refused(set, record, well_formed, violation, now);
+    let size = record.size();
     if size > terms.record_bytes_max {
         let message = format!(
             "the record is {size} bytes with its partition key; its stream takes {} bytes",
             terms.record_bytes_max
         );
-        return refused(set, record, false, violation("too_large", ViolationKind::TooLarge, message), now);
+        return refused(false, violation("too_large", ViolationKind::TooLarge, message));
     }
-    judge_text(set, record, terms, now).unwrap_or_else(|malformed| {
-        let message = match kpl::parse(&record.data) {
-            None => format!("not well-formed JSON: {malformed}"),
-            Some(Err(fault)) => {
-                format!("a container of the Kinesis Producer Library that is not taken apart: {fault}")
+    if let Some(outbox) = terms.outbox.filter(|_| !record.is_unwrapped) {
+        let well_formed = json::check(&record.data).is_ok();
+        return refused(well_formed, malformed(no_event(&record.data, outbox)));
+    }
+    let event = match compressed::event(&record.data, terms.inflated_bytes_max) {
+        Ok(event) => event,
+        Err(fault) => return refused(false, not_inflated(fault)),
+    };
+    judge_event(set, record, &event, terms, now).unwrap_or_else(|fault| {
+        let message = match (kpl::parse(&record.data), compressed::Compression::of(&record.data)) {
+            (Some(Err(kept)), _) => {
+                format!("a container of the Kinesis Producer Library that is not taken apart: {kept}")
             }
-            Some(Ok(records)) => format!(
+            (Some(Ok(records)), _) => format!(
                 "a container of the Kinesis Producer Library with {} records, where one event is expected: one within another is \
                  not taken apart",
                 records.len()
             ),
+            (None, Some(compression)) => format!("what the {compression} payload inflates to is not well-formed JSON: {fault}"),
+            (None, None) => format!("not well-formed JSON: {fault}"),
         };
-        refused(set, record, false, violation("malformed", ViolationKind::Malformed, message), now)
+        refused(false, malformed(message))
     })
 }
 
+/// Why a record that its route calls a change record of an outbox is no event.
+fn no_event(data: &[u8], outbox: &Outbox) -> String {
+    let told = |change| match change {
+        dynamodb::Change::Modified => "an outbox item was modified, which its route quarantines (outbox.on_modify)",
+        dynamodb::Change::Removed => "an outbox item was removed, which its route quarantines (outbox.on_remove)",
+        dynamodb::Change::Expired => "an outbox item expired",
+    };
+    match dynamodb::unwrap(data, outbox) {
+        Err(fault) => fault.to_string(),
+        Ok(Unwrapped::Quarantine(change) | Unwrapped::Ignored(change)) => told(change).to_owned(),
+        Ok(Unwrapped::Event { .. }) => "an outbox item that was not unwrapped (a fault of the gate)".to_owned(),
+    }
+}
+
+fn malformed(message: String) -> Violation {
+    violation("malformed", ViolationKind::Malformed, message)
+}
+
+/// Payloads that inflate to too much are too large, others that cannot be inflated malformed.
+fn not_inflated(fault: compressed::Fault) -> Violation {
+    match fault {
+        compressed::Fault::TooLarge { .. } => violation("too_large", ViolationKind::TooLarge, fault.to_string()),
+        _ => malformed(fault.to_string()),
+    }
+}
+
 /// Routes by a glance at the bytes, so that the pass over them already knows the contract. Where the glance is unclear, the
-/// event is parsed.
-fn judge_text<'a>(
+/// event is parsed. `event` is what the record's bytes mean.
+fn judge_event<'a>(
     set: &'a ContractSet,
     record: &Record,
+    event: &[u8],
     terms: Terms<'_>,
     now: Timestamp,
 ) -> Result<Judged<'a>, Malformed> {
-    let text = json::text(&record.data)?;
+    let text = json::text(event)?;
     let unparsed = Unparsed::new(text);
     let mut routed = set.route(&record.stream, &unparsed, terms.type_pointer);
     if unparsed.was_unclear() {
-        routed = set.route(&record.stream, &json::parse(&record.data)?, terms.type_pointer);
+        routed = set.route(&record.stream, &json::parse(event)?, terms.type_pointer);
     }
     match routed {
         Routed::Contract(contract) => {
@@ -120,7 +170,7 @@ fn judge_text<'a>(
             })
         }
         Routed::Unknown { domain, action } => {
-            json::check(&record.data)?;
+            json::check(event)?;
             Ok(unknown(set, record, (domain, action), now))
         }
     }
@@ -146,22 +196,24 @@ fn unknown<'a>(
     judged
 }
 
-/// Judges one event against a contract chosen by name, whatever its stream and type.
+/// Judges one event against a contract chosen by name, whatever its stream and type. A compressed one may inflate to
+/// [`compressed::INFLATED_BYTES_MAX`].
 pub fn judge_against(
     contract: &Arc<Contract>,
     record: &Record,
     now: Timestamp,
     states: Option<&States>,
 ) -> (Judgement, Observed) {
-    let judged = json::text(&record.data).and_then(|text| by_contract(contract, text, record, now, states));
-    let Ruling { verdict, violations, observed, .. } = judged.unwrap_or_else(|malformed| {
-        let message = format!("not well-formed JSON: {malformed}");
-        Ruling {
-            verdict: Verdict::Quarantine,
-            violations: vec![violation("malformed", ViolationKind::Malformed, message)],
-            observed: Observed::new(Delivery::UNKNOWN, now),
-            is_by_policy: false,
-        }
+    let judged =
+        compressed::event(&record.data, compressed::INFLATED_BYTES_MAX).map_err(not_inflated).and_then(|event| {
+            let judged = json::text(&event).and_then(|text| by_contract(contract, text, record, now, states));
+            judged.map_err(|fault| malformed(format!("not well-formed JSON: {fault}")))
+        });
+    let Ruling { verdict, violations, observed, .. } = judged.unwrap_or_else(|violation| Ruling {
+        verdict: Verdict::Quarantine,
+        violations: vec![violation],
+        observed: Observed::new(Delivery::UNKNOWN, now),
+        is_by_policy: false,
     });
     (Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false }, observed)
 }
@@ -242,6 +294,11 @@ fn violation(rule: &str, kind: ViolationKind, message: String) -> Violation {
         mode: Mode::Enforce,
         message,
     }
+}
+
+/// The judgement of a record that its route ignores: no event, and nobody's.
+pub fn ignored() -> Judgement {
+    Judgement { verdict: Verdict::Drop, violations: Vec::new(), stamp: stamp(None), refuse: false }
 }
 
 /// The stamp of an event that no contract took.

@@ -60,7 +60,7 @@ fn holds(draft: &Draft, events: &[String]) -> Result<u64, String> {
             continue;
         }
         let record = Record::new(event.clone(), "shop-events".into(), Timestamp::from_millis(0));
-        let terms = Terms { record_bytes_max: usize::MAX, type_pointer: None, states: None };
+        let terms = Terms::new(usize::MAX);
         let judgement = judge(&compiled.set, &record, terms, Timestamp::from_millis(0)).judgement;
         if judgement.stamp.contract != contract.name {
             return Err(format!("{event} is not taken\n{}", draft.contract));

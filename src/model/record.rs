@@ -28,6 +28,8 @@ pub struct Record {
     pub sequence_for_ordering: Option<String>,
     /// The container it came in.
     pub part_of: Option<PartOf>,
+    /// Whether `data` and `partition_key` were made of a change record (see `decode::dynamodb`): it is not to be read as one again.
+    pub is_unwrapped: bool,
 }
 
 /// A record's place in a container of the Kinesis Producer Library.
@@ -63,6 +65,7 @@ impl Record {
             arrived,
             sequence_for_ordering: None,
             part_of: None,
+            is_unwrapped: false,
         }
     }
 

@@ -14,6 +14,7 @@ use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
 use super::deliver::deliver_letters;
 use super::doubts;
+use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
 use super::unfold;
@@ -48,6 +49,8 @@ pub struct GateOptions {
     pub catalog: Arc<dyn Catalog>,
     pub retry: RetryPolicy,
     pub records_in_flight_max: i64,
+    /// What a compressed payload may inflate to.
+    pub inflated_bytes_max: usize,
     pub metrics: Arc<Metrics>,
     pub clock: fn() -> Timestamp,
 }
@@ -139,9 +142,12 @@ impl Gate {
         self.options.metrics.received_bytes.with_label_values(&[&*route.label]).inc_by(received as u64);
 
         let now = (self.options.clock)();
+        let (records, ignored) = outbox::unwrap_all(&route, records);
         let terms = Terms {
             record_bytes_max: facts.record_bytes_max,
+            inflated_bytes_max: self.options.inflated_bytes_max,
             type_pointer: route.type_pointer.as_ref(),
+            outbox: route.outbox.as_deref(),
             states: Some(&set.states),
         };
         let (mut judged, opinions) = self.judge_all(&set, &records, terms, now);
@@ -162,7 +168,11 @@ impl Gate {
         }
         self.complain(&route, &outcomes);
         self.count(&route, &outcomes);
-        Ok(outcomes)
+        ignored.iter().for_each(|ignored| outbox::count(&route, ignored.change, &self.options.metrics));
+        Ok(outbox::merge(outcomes, ignored, |record| Outcome {
+            judgement: judge::ignored(),
+            settlement: Settlement::Dropped(facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed))),
+        }))
     }
 
     /// Judges a batch by the rules in force, and by candidate rules where there are some.
@@ -400,8 +410,15 @@ const fn name_of(settlement: &Settlement) -> &'static str {
 
 impl Intake for Gate {
     fn unfold(&self, stream: &str, record: Record) -> Result<Vec<Record>, IntakeError> {
-        self.route(stream)?;
-        Ok(unfold::parts(record))
+        let route = self.route(stream)?;
+        let made = unfold::parts_in_place(record).into_iter().filter_map(|part| match outbox::unwrap(&route, part) {
+            Made::Record(record) => Some(record),
+            Made::Ignored(_, change) => {
+                outbox::count(&route, change, &self.options.metrics);
+                None
+            }
+        });
+        Ok(made.collect())
     }
 
     fn settle<'a>(&'a self, stream: &'a str, records: Vec<Record>) -> BoxFuture<'a, Result<Vec<Outcome>, IntakeError>> {

@@ -14,6 +14,7 @@ mod gated;
 pub mod kcl;
 pub mod keeper;
 pub mod origin;
+mod outbox;
 pub mod pipe;
 pub mod rules;
 pub mod serve;

@@ -57,6 +57,7 @@ pub async fn run(
         catalog: pipe,
         retry: config.retry,
         records_in_flight_max: i64::try_from(config.records_in_flight_max).unwrap_or(i64::MAX),
+        inflated_bytes_max: config.inflated_bytes_max,
         metrics,
         clock: super::now,
     });

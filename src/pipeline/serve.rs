@@ -113,6 +113,7 @@ pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metr
         catalog: Arc::clone(&sinks.catalog),
         retry: config.retry,
         records_in_flight_max: i64::try_from(config.records_in_flight_max).unwrap_or(i64::MAX),
+        inflated_bytes_max: config.inflated_bytes_max,
         metrics,
         clock: super::now,
     })

@@ -77,9 +77,14 @@ fn next_portion(rest: &mut std::vec::IntoIter<Record>, events_max: usize) -> (Ve
     if bytes > READ_HERE_MAX { in_place(work) } else { work() }
 }
 
+/// [`parts`], with the thread's other tasks moved away where that takes long.
+pub(super) fn parts_in_place(record: Record) -> Vec<Record> {
+    if record.data.len() > READ_HERE_MAX { in_place(|| parts(record)) } else { parts(record) }
+}
+
 /// The records of a container, their data slices of its own; any other record as it is. What is left whole although it is a container is
 /// judged malformed, for the reason that judging finds.
-pub(super) fn parts(record: Record) -> Vec<Record> {
+fn parts(record: Record) -> Vec<Record> {
     let parsed = if stands_for_others(&record) { kpl::parse(&record.data) } else { None };
     let Some(Ok(found)) = parsed else { return vec![record] };
     let container = Arc::new(Container {
@@ -103,6 +108,7 @@ pub(super) fn parts(record: Record) -> Vec<Record> {
             position,
             arrived: record.arrived,
             sequence_for_ordering: record.sequence_for_ordering.clone(),
+            is_unwrapped: record.is_unwrapped,
             part_of: Some(PartOf { container: Arc::clone(&container), index }),
         }
     };

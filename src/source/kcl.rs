@@ -55,6 +55,7 @@ impl Options {
             stream: Arc::clone(&self.stream),
             shard: Arc::clone(shard),
             by_key: self.by_key,
+            is_taken_apart: true,
             metrics: Arc::clone(&self.metrics),
             random: self.random,
         }

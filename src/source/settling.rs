@@ -33,6 +33,8 @@ pub struct SettlingOptions {
     pub shard: Arc<str>,
     /// Whether records of one partition key are settled in their order.
     pub by_key: bool,
+    /// Whether containers have been taken apart before: what looks like one within one has no places for its records.
+    pub is_taken_apart: bool,
     pub metrics: Arc<Metrics>,
     /// 0 to 1.
     pub random: fn() -> f64,
@@ -149,7 +151,10 @@ impl Settling {
         while self.ledger.records() < RECORDS_MAX
             && let Some(record) = self.untaken.front()
         {
-            let parts = self.options.intake.unfold(&self.options.stream, record.clone())?;
+            let mut parts = self.options.intake.unfold(&self.options.stream, record.clone())?;
+            if self.options.is_taken_apart && parts.len() > 1 {
+                parts = vec![record.clone()];
+            }
             let place = place_of(record);
             self.untaken.pop_front();
             let mut taken: Vec<Taken> = Vec::with_capacity(parts.len().max(1));

@@ -143,6 +143,7 @@ impl Play {
             catalog: Arc::clone(&world) as _,
             retry: RetryPolicy { attempts_max: 4, deadline_ms: 8_000, ..RetryPolicy::default() },
             records_in_flight_max: 20_000,
+            inflated_bytes_max: 16 << 20,
             metrics: Arc::clone(&metrics),
             clock: now,
         });

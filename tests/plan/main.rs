@@ -202,7 +202,7 @@ fn the_gate_judges_as_the_long_way_does() {
         let event = rng.usize(..events.len());
         let mutant = if rng.u8(..4) == 0 { events[event].clone() } else { mutate(&mut rng, &events[event]) };
         let record = corpus::record(mutant, ["orders-eu", "customers-eu", "logs-eu"][rng.usize(..3)]);
-        let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: None };
+        let terms = Terms::new(1 << 20);
         let told = String::from_utf8_lossy(&record.data);
         let judgement = judge::judge(&compiled, &record, terms, record.arrived).judgement;
         let Ok(event) = json::parse(&record.data) else {

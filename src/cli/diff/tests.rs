@@ -196,7 +196,7 @@ fn dead_letters_are_judged_again_by_their_ids() {
         .map(|(id, qty)| {
             let event = format!(r#"{{"type":"sold","data":{{"paid":false,"qty":{qty}}}}}"#);
             let record = Record::new(event.into_bytes(), "shop-1".into(), now);
-            let terms = crate::gate::judge::Terms { record_bytes_max: 1_000, type_pointer: None, states: None };
+            let terms = crate::gate::judge::Terms::new(1_000);
             crate::gate::judge::judge(&set, &record, terms, now).dead_letter(id.to_owned(), &record, now)
         })
         .into();

@@ -138,6 +138,123 @@ fn a_private_event_in_base64_is_not_shown() {
     assert!(!for_display(&kept).unwrap().contains("base64"));
 }
 
+fn gzip(data: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// As [`document`], of the event compressed.
+fn compressed_document(data: &[u8], fields: PrivateFields<'_>, keep_masked_only: bool) -> String {
+    let well_formed = json::check(data).is_ok();
+    let privacy = Privacy { fields, keep_masked_only };
+    let quarantined = Timestamp::from_millis(1_795_000_001_000);
+    build("0001-id", quarantined, &record(&gzip(data)), well_formed, &judgement(), privacy)
+}
+
+#[test]
+fn a_compressed_event_is_kept_to_the_byte_and_shown_as_a_plain_one() {
+    for fields in [PrivateFields::Known(&email()), PrivateFields::Known(&[])] {
+        let kept = compressed_document(EVENT, fields, false);
+        assert_eq!(original(&kept).unwrap(), gzip(EVENT));
+        let shown: Value = serde_json::from_str(&for_display(&kept).unwrap()).unwrap();
+        let plain: Value = serde_json::from_str(&for_display(&document(EVENT, fields, false)).unwrap()).unwrap();
+        assert_eq!((&shown["payload"]["json"], &shown["source"]), (&plain["payload"]["json"], &plain["source"]));
+        assert_eq!(
+            (&shown["payload"]["encoding"], &shown["payload"]["compression"]),
+            (&"base64".into(), &"gzip".into())
+        );
+        assert!(shown["payload"].get("base64").is_none());
+    }
+}
+
+#[test]
+fn a_compressed_event_is_masked_as_a_plain_one_where_only_that_may_be_kept() {
+    let stored = compressed_document(EVENT, PrivateFields::Known(&email()), true);
+    let plain = document(EVENT, PrivateFields::Known(&email()), true);
+    let parsed = [&stored, &plain].map(|text| serde_json::from_str::<Value>(text).unwrap());
+    assert_eq!(parsed[0]["payload"]["json"], parsed[1]["payload"]["json"]);
+    assert_eq!(parsed[0]["source"], parsed[1]["source"]);
+    assert!(!stored.contains("ann@") && !stored.contains("base64"), "{stored}");
+    assert!(matches!(original(&stored), Err(DocumentFault::NotOriginal("masked"))));
+    assert!(!for_display(&stored).unwrap().contains("ann@"));
+}
+
+/// Neither its text nor its bytes, which anyone can inflate.
+#[test]
+fn what_cannot_be_inflated_and_masked_is_not_shown_nor_kept_masked() {
+    let mut damaged = gzip(EVENT);
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    let too_much = [EVENT, &b" ".repeat(compressed::INFLATED_BYTES_MAX)].concat();
+    let not_json = b"{\"email\":\"ann@example.org\"";
+    let all = [
+        (damaged.clone(), PrivateFields::Known(&email()[..])),
+        (gzip(&too_much), PrivateFields::Known(&email()[..])),
+        (gzip(not_json), PrivateFields::Known(&email()[..])),
+        (gzip(EVENT), PrivateFields::Anywhere),
+    ];
+    for (data, fields) in all {
+        let base64 = BASE64.encode(&data);
+        for keep_masked_only in [true, false] {
+            let privacy = Privacy { fields, keep_masked_only };
+            let kept = build("id", Timestamp::default(), &record(&data), false, &judgement(), privacy);
+            assert_eq!(original(&kept).ok(), (!keep_masked_only).then(|| data.clone()));
+            for told in [for_display(&kept).unwrap()].into_iter().chain(keep_masked_only.then_some(kept)) {
+                assert!(!told.contains("ann@") && !told.contains(&base64[..20]), "{told}");
+                assert!(told.contains("withheld"), "{told}");
+            }
+        }
+    }
+    // As of plain bytes that are no JSON, where nothing is private.
+    let privacy = Privacy { fields: PrivateFields::Known(&[]), keep_masked_only: false };
+    let kept = build("id", Timestamp::default(), &record(&damaged), false, &judgement(), privacy);
+    assert!(for_display(&kept).unwrap().contains(&BASE64.encode(&damaged)));
+}
+
+/// CloudEvents may carry data in base64, where no mask finds anything.
+#[test]
+fn binary_data_of_a_private_event_is_neither_shown_nor_kept_masked() {
+    let data = BASE64.encode(r#"{"email":"ann@example.org"}"#);
+    let event =
+        format!(r#"{{"specversion":"1.0","type":"t","datacontenttype":"application/json","data_base64":"{data}"}}"#);
+    for of in [document, compressed_document] {
+        let masked = of(event.as_bytes(), PrivateFields::Known(&email()), true);
+        let kept = of(event.as_bytes(), PrivateFields::Known(&email()), false);
+        for told in [for_display(&masked).unwrap(), masked, for_display(&kept).unwrap()] {
+            assert!(!told.contains(&data) && !told.contains("ann@"), "{told}");
+        }
+        let public = of(event.as_bytes(), PrivateFields::Known(&[]), false);
+        assert!(for_display(&public).unwrap().contains(&data));
+    }
+}
+
+/// A masked copy that no queue takes would leave its record unsettled for ever.
+#[test]
+fn a_masked_copy_of_a_compressed_event_fits_a_queue() {
+    let many = |element: &str, count: usize| {
+        format!("{{\"data\":{{\"all\":[{}{element}]}}}}", format!("{element},").repeat(count))
+    };
+    let spec = MaskSpec { path: "/data/all/*".into(), classification: None, mask: MaskMethod::Hash };
+    let masks = [Mask::compile(&spec).unwrap()];
+    for event in [many("\"abcdefghij\"", 100_000), many("1", 100_000)] {
+        let kept = compressed_document(event.as_bytes(), PrivateFields::Known(&masks), true);
+        assert!(kept.len() < 2_000 && kept.contains("withheld"), "{}", kept.len());
+    }
+}
+
+#[test]
+fn an_event_made_of_a_change_record_is_known_by_its_document() {
+    let privacy = Privacy { fields: PrivateFields::Known(&[]), keep_masked_only: false };
+    for is_unwrapped in [true, false] {
+        let record = Record { is_unwrapped, ..record(EVENT) };
+        let kept = build("id", Timestamp::default(), &record, true, &judgement(), privacy);
+        assert_eq!(kept.contains("\"unwrapped\":true"), is_unwrapped);
+        assert_eq!(original_record(&kept).unwrap().0.is_unwrapped, is_unwrapped);
+    }
+}
+
 /// serde_json's own marks for numbers and raw text are ordinary keys of an event.
 #[test]
 fn keys_that_serde_json_uses_itself_hide_nothing() {
@@ -158,6 +275,22 @@ fn other_json_is_refused_with_a_reason() {
 }
 
 proptest! {
+    /// Whatever stands in private fields of a compressed event, no document and no view of it tells more than of a plain one.
+    #[test]
+    fn compression_hides_nothing_less(secret in "[a-zA-Z@.]{6,12}", nested: bool, keep_masked_only: bool) {
+        let email = if nested { serde_json::json!([{"x": secret}]) } else { serde_json::json!(secret) };
+        let event = serde_json::json!({"id": 1, "data": {"email": email, "n": 2}}).to_string();
+        let masks = self::email();
+        let stored = compressed_document(event.as_bytes(), PrivateFields::Known(&masks), keep_masked_only);
+        let shown = for_display(&stored).unwrap();
+        let plain = for_display(&document(event.as_bytes(), PrivateFields::Known(&masks), keep_masked_only)).unwrap();
+        let parsed = [&shown, &plain].map(|text| serde_json::from_str::<Value>(text).unwrap());
+        prop_assert_eq!(&parsed[0]["payload"]["json"], &parsed[1]["payload"]["json"]);
+        prop_assert_eq!(&parsed[0]["source"], &parsed[1]["source"]);
+        prop_assert!(!shown.contains(&secret), "{}", shown);
+        prop_assert!(!keep_masked_only || !stored.contains(&secret), "{}", stored);
+    }
+
     #[test]
     fn any_bytes_come_back_exactly_and_fit_sqs(data in proptest::collection::vec(any::<u8>(), 0..200)) {
         let document = document(&data, PrivateFields::Known(&[]), false);

@@ -217,6 +217,7 @@ impl Source {
                 stream: Arc::clone(&options.stream),
                 shard,
                 by_key: options.by_key,
+                is_taken_apart: false,
                 metrics: Arc::clone(&options.metrics),
                 random: options.random,
             },

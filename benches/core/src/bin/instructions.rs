@@ -127,7 +127,7 @@ fn read_rules(directory: &Path, root: &Path, files: &mut RuleFiles) {
 fn gate(name: &str, set: &ContractSet, event: &str, violations: usize) {
     let record =
         Record { partition_key: Some("O-000001".into()), ..Record::new(event.to_owned(), "orders-events".into(), NOW) };
-    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: None };
+    let terms = Terms::new(1 << 20);
     count(name, || {
         let judgement = judge::judge(set, &record, terms, NOW).judgement;
         assert_eq!(judgement.verdict == Verdict::Forward, violations == 0, "{name}");
@@ -140,7 +140,7 @@ fn remembering(name: &str, set: &ContractSet, event: &str) {
     let record =
         Record { partition_key: Some("O-000001".into()), ..Record::new(event.to_owned(), "orders-events".into(), NOW) };
     let states = States::fresh(set, NOW);
-    let terms = Terms { record_bytes_max: 1 << 20, type_pointer: None, states: Some(&states) };
+    let terms = Terms { states: Some(&states), ..Terms::new(1 << 20) };
     count(name, || {
         let judged = judge::judge(set, &record, terms, NOW);
         assert!(judged.judgement.violations.is_empty(), "{name}: {:?}", judged.judgement.violations);
