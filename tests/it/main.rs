@@ -13,6 +13,7 @@ mod deploy;
 mod diff;
 mod docs;
 mod drain;
+mod gated;
 mod github;
 mod harness;
 mod http;
