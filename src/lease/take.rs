@@ -84,10 +84,13 @@ impl Worker {
 
     /// Has the next look come soon: there may be something to take.
     pub(super) fn look_soon(&mut self, now: u64) {
-        let fleet = self.looking.workers * self.looking.rows * 1_000 / BUSY_ROWS;
-        let wait = fleet.max(self.looking.rows).clamp(BUSY_MS_MIN, CALM_MS_MAX);
-        let at = now + self.random.about(wait);
+        let at = now + self.random.about(self.busy_pace());
         self.look_by(at);
+    }
+
+    fn busy_pace(&self) -> u64 {
+        let fleet = self.looking.workers * self.looking.rows * 1_000 / BUSY_ROWS;
+        fleet.max(self.looking.rows).clamp(BUSY_MS_MIN, CALM_MS_MAX)
     }
 
     pub(super) fn look_failed(&mut self, now: u64) {
@@ -127,8 +130,9 @@ impl Worker {
         let wait = if self.looking.half {
             pair
         } else {
-            let between_pairs = 2 * workers * rows * 1_000 / CALM_ROWS;
-            self.random.about(between_pairs.saturating_sub(pair).clamp(pair, CALM_MS_MAX))
+            // Anything from nothing to twice the mean, so that no event sets the whole fleet's looks to one time.
+            let mean = (2 * workers * rows * 1_000 / CALM_ROWS).saturating_sub(pair).clamp(pair, CALM_MS_MAX);
+            self.random.below(2 * mean)
         };
         self.looking.at = now + wait;
     }
@@ -189,8 +193,12 @@ impl Worker {
             let count = wanted.min(TAKE_MIN.max(own));
             self.random.choose(&mut free, count);
             self.unread -= free.len();
-            if count < wanted && self.unread > 0 {
+            if self.unread > 0 && count < wanted {
                 self.look_soon(now);
+            } else if self.unread > 0 && room > count {
+                // Whoever is to have it may have looked when few others were to be seen, and that may be us.
+                let wait = self.random.about((2 * self.busy_pace()).max(self.pace.failover));
+                self.look_by(now + wait);
             }
             for row in free {
                 self.hold(row.clone(), Phase::Claiming { heir: rows.is_heir(row) }, now);
