@@ -142,3 +142,6 @@ pub enum Swapped {
     /// The condition did not hold. The row as it is; `None`: there is none.
     Refused(Option<Box<Lease>>),
 }
+
+#[cfg(test)]
+mod tests;
