@@ -1,6 +1,7 @@
 //! When a worker looks at the table, and what it takes or asks for then.
 //!
-//! Each aims at its even share. What is free is taken up to it, rounded up; where nothing is free, leases are asked for of those who have
+//! Each aims at its even share. What is free is taken up to it, rounded up, and of what dead workers have left up to half as much again:
+//! being read comes before being even. Where nothing is free, leases are asked for of those who have
 //! most, and only of those who will then have no fewer than the worker that asks: counts that cannot be even come to rest.
 //!
 //! **Looks come in pairs.** To tell that a holder is silent takes two looks, `failover_ms` apart; all that lies between two pairs only
@@ -188,7 +189,10 @@ impl Worker {
         let mut free = survey.free;
         free.retain(|row| !self.held.contains_key(&row.key) && !self.flights.contains_key(&row.key));
         self.unread = free.len();
-        let wanted = readable.div_ceil(workers).saturating_sub(own).min(room);
+        let share = readable.div_ceil(workers);
+        // What a dead worker has left waits for nobody's share: it is evened out later.
+        let left = free.iter().filter(|row| row.owner.is_some()).count();
+        let wanted = (share + left.div_ceil(4).min(share / 2)).saturating_sub(own).min(room);
         if !free.is_empty() {
             let count = wanted.min(TAKE_MIN.max(own));
             self.random.choose(&mut free, count);
