@@ -2,7 +2,24 @@
 //!
 //! A [`Lease`] is a row of that table, one a shard: who holds it, a counter that the holder raises while it is alive, and how far the shard
 //! is settled. Every write is a [`Swap`]: it happens only where the row's owner and counter are still what the writer saw. Nothing here reads
-//! a table or a clock; [`crate::port::LeaseTable`] is the table, and time is passed in.
+//! a table or a clock; [`crate::port::LeaseTable`] is the table, and time is passed in. A [`Worker`] decides for one gate; there is no leader.
+//!
+//! What differs from the KCL, and why its table can still be read, and taken over, by it:
+//!
+//! | here | the KCL | why it fits |
+//! | --- | --- | --- |
+//! | a checkpoint goes with the next renewal, one write | two writes | both raise the counter under the same condition |
+//! | each worker takes for itself, as its v2 did | a leader assigns (v3) | the rows look the same; whoever renews has it |
+//! | looks come in pairs, seldom in a large fleet | each worker reads all rows every two failovers | expiry is the same: a counter that stood still |
+//! | several leases are asked for at once, only of who has two more | one a round, of the most loaded | each is the KCL's hand-over: owner the next one, checkpoint owner the last |
+//! | a lease at `SHARD_END` has no owner | its reader stays its owner until it is deleted | unowned and ended, it is only waited for or deleted |
+//! | whoever ended a shard claims its children at once | they are taken like any other | they are made unowned first, as there |
+//! | a lease that must wait for its parents is not taken | it is held, and waits | it stays unowned until then |
+//! | `LATEST` and `AT_TIMESTAMP` keep a moment, and children of the latter inherit it | both are resolved anew | an attribute that the KCL passes over |
+//! | a release is an unowned row with its counter raised | the same (`evictLease`) | |
+//!
+//! A fleet of gates and one of KCL workers should not share a table while both run: a v3 leader would assign leases to workers by statistics
+//! that gates do not write.
 //!
 //! Source: amazon-kinesis-client 3.5 (`leases/Lease.java`, `leases/dynamodb/DynamoDBLeaseSerializer.java`, `DynamoDBLeaseRenewer.java`,
 //! `DynamoDBLeaseTaker.java`, `lifecycle/ShutdownTask.java`).
@@ -132,3 +149,6 @@ pub enum Swapped {
     /// The condition did not hold. The row as it is; `None`: there is none.
     Refused(Option<Box<Lease>>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! When a worker looks at the table, and what it takes or asks for then.
 //!
-//! Each aims at its even share. What is free is taken up to it, rounded up; where nothing is free, leases are asked for of those who have
+//! Each aims at its even share. What is free is taken up to it, rounded up, and of what dead workers have left up to half as much again:
+//! being read comes before being even. Where nothing is free, leases are asked for of those who have
 //! most, and only of those who will then have no fewer than the worker that asks: counts that cannot be even come to rest.
 //!
 //! **Looks come in pairs.** To tell that a holder is silent takes two looks, `failover_ms` apart; all that lies between two pairs only
@@ -84,10 +85,13 @@ impl Worker {
 
     /// Has the next look come soon: there may be something to take.
     pub(super) fn look_soon(&mut self, now: u64) {
-        let fleet = self.looking.workers * self.looking.rows * 1_000 / BUSY_ROWS;
-        let wait = fleet.max(self.looking.rows).clamp(BUSY_MS_MIN, CALM_MS_MAX);
-        let at = now + self.random.about(wait);
+        let at = now + self.random.about(self.busy_pace());
         self.look_by(at);
+    }
+
+    fn busy_pace(&self) -> u64 {
+        let fleet = self.looking.workers * self.looking.rows * 1_000 / BUSY_ROWS;
+        fleet.max(self.looking.rows).clamp(BUSY_MS_MIN, CALM_MS_MAX)
     }
 
     pub(super) fn look_failed(&mut self, now: u64) {
@@ -127,8 +131,9 @@ impl Worker {
         let wait = if self.looking.half {
             pair
         } else {
-            let between_pairs = 2 * workers * rows * 1_000 / CALM_ROWS;
-            self.random.about(between_pairs.saturating_sub(pair).clamp(pair, CALM_MS_MAX))
+            // Anything from nothing to twice the mean, so that no event sets the whole fleet's looks to one time.
+            let mean = (2 * workers * rows * 1_000 / CALM_ROWS).saturating_sub(pair).clamp(pair, CALM_MS_MAX);
+            self.random.below(2 * mean)
         };
         self.looking.at = now + wait;
     }
@@ -184,13 +189,20 @@ impl Worker {
         let mut free = survey.free;
         free.retain(|row| !self.held.contains_key(&row.key) && !self.flights.contains_key(&row.key));
         self.unread = free.len();
-        let wanted = readable.div_ceil(workers).saturating_sub(own).min(room);
+        let share = readable.div_ceil(workers);
+        // What a dead worker has left waits for nobody's share: it is evened out later.
+        let left = free.iter().filter(|row| row.owner.is_some()).count();
+        let wanted = (share + left.div_ceil(4).min(share / 2)).saturating_sub(own).min(room);
         if !free.is_empty() {
             let count = wanted.min(TAKE_MIN.max(own));
             self.random.choose(&mut free, count);
             self.unread -= free.len();
-            if count < wanted && self.unread > 0 {
+            if self.unread > 0 && count < wanted {
                 self.look_soon(now);
+            } else if self.unread > 0 && room > count {
+                // Whoever is to have it may have looked when few others were to be seen, and that may be us.
+                let wait = self.random.about((2 * self.busy_pace()).max(self.pace.failover));
+                self.look_by(now + wait);
             }
             for row in free {
                 self.hold(row.clone(), Phase::Claiming { heir: rows.is_heir(row) }, now);

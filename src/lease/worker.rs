@@ -66,7 +66,7 @@ pub enum Input {
     Ended { key: String, children: Vec<ChildShard> },
     /// After [`Output::Stop`], but for [`StopReason::Lost`]: what was in flight is settled and told, and the reader is done.
     Stopped { key: String },
-    /// Let go of everything. Nothing is taken any more.
+    /// Let go of everything. Nothing is taken any more. What a reader has not let go of goes on being renewed: the caller bounds how long.
     Shutdown,
 }
 
