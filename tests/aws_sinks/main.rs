@@ -1,4 +1,4 @@
-//! The AWS sinks, alone and under `pipeline::deliver`, against a stand-in that fails in every way AWS does.
+//! The far ends on AWS, alone and under `pipeline::deliver`, against a stand-in that fails in every way AWS does.
 
 #[path = "../support/upstream.rs"]
 mod upstream;
@@ -6,7 +6,9 @@ mod upstream;
 mod clients;
 mod deliver;
 mod kinesis;
+mod leases;
 mod ministack;
+mod shards;
 mod signature;
 mod sqs;
 

@@ -158,7 +158,7 @@ async fn a_long_table_is_listed_whole() {
     assert_eq!(table.list().await, Ok(expected));
 }
 
-/// Two gates with a file between them, each a process of its own to SQLite.
+/// Two gates in one process, each with a connection of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gates_share_a_file() {
     let home = temporary();
@@ -168,18 +168,48 @@ async fn two_gates_share_a_file() {
     assert_eq!(other.swap(&create(&lease("shard-a"))).await, Ok(refused(&full_lease("shard-a"))));
     assert_eq!(one.swap(&delete(&full_lease("shard-a"))).await, Ok(Swapped::Done));
     assert_eq!(one.swap(&create(&lease("shard-a"))).await, Ok(Swapped::Done));
-    // Each raises the counter until it has done so fifty times: no increment is lost.
-    let raise = |table: LocalLeases| async move {
-        let mut row = lease("shard-a");
-        let mut raised = 0;
-        while raised < 50 {
-            let after = Lease { counter: row.counter + 1, ..row.clone() };
-            match table.swap(&update(&row, &after)).await.unwrap() {
-                Swapped::Done => (row, raised) = (after, raised + 1),
-                Swapped::Refused(there) => row = *there.expect("a row"),
-            }
-        }
-    };
-    tokio::join!(raise(one.clone()), raise(other.clone()));
+    tokio::join!(raise_fifty_times(&one), raise_fifty_times(&other));
     assert_eq!(other.list().await.unwrap()[0].counter, 100);
+}
+
+/// No increment is lost, whoever else raises the counter meanwhile.
+async fn raise_fifty_times(table: &LocalLeases) {
+    let mut row = lease("shard-a");
+    let mut raised = 0;
+    while raised < 50 {
+        let after = Lease { counter: row.counter + 1, ..row.clone() };
+        match table.swap(&update(&row, &after)).await.unwrap() {
+            Swapped::Done => (row, raised) = (after, raised + 1),
+            Swapped::Refused(there) => row = *there.expect("a row"),
+        }
+    }
+}
+
+/// In the child: the file.
+const FILE: &str = "MESHGATE_TEST_LEASE_FILE";
+
+/// Not a test by itself: what the next one runs in processes of their own.
+#[tokio::test]
+#[ignore = "run by the next test, with a file"]
+async fn child_raises_a_counter() {
+    let Some(file) = std::env::var_os(FILE) else { return };
+    let table = LocalLeases::open(file.as_ref()).unwrap();
+    table.swap(&create(&lease("shard-a"))).await.unwrap();
+    raise_fifty_times(&table).await;
+}
+
+/// Three processes open a file that is not there, and create its one row.
+#[tokio::test]
+async fn processes_share_a_file() {
+    let home = temporary();
+    let path = home.path().join("leases.db");
+    let child = |_| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "leases::child_raises_a_counter", "--ignored"]).env(FILE, &path);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    for mut child in [0, 1, 2].map(child) {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(LocalLeases::open(&path).unwrap().list().await.unwrap()[0].counter, 150);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use meshgate::model::{HashKeyRange, Shard, Timestamp};
-use meshgate::port::{ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord};
+use meshgate::port::{ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord, Subscription};
 use meshgate::source::kinesis_stream::aws::KinesisReader;
 
 use crate::harness::Emulator;
@@ -143,63 +143,57 @@ async fn parents_are_read_to_their_end_and_name_their_children() {
     assert_eq!(read_of_both, ["d", "e", "f", "g"]);
 }
 
+/// Subscribes behind the first of two records, and receives the second.
+async fn subscribe(kinesis: &Client, reader: &KinesisReader, shard: &str) -> (Box<dyn Subscription>, Vec<ShardRecord>) {
+    let numbers = put(kinesis, &["a", "b"]).await;
+    let from = ReadFrom::AfterSequence(&numbers[0]);
+    let mut subscription = reader.subscribe(STREAM, "meshgate", shard, from).await.unwrap();
+    let mut received = Vec::new();
+    receive(&mut *subscription, &mut received, 1).await;
+    assert_eq!(texts(&received), ["b"]);
+    assert_eq!((received[0].partition_key.as_deref(), &received[0].sequence_number), (Some("é-b"), &numbers[1]));
+    (subscription, received)
+}
+
+async fn receive(subscription: &mut dyn Subscription, received: &mut Vec<ShardRecord>, count: usize) {
+    while received.len() < count {
+        let batch = subscription.next().await.unwrap().expect("not at its end");
+        assert!(batch.next.is_some());
+        received.extend(batch.records);
+    }
+}
+
 #[tokio::test]
-async fn a_subscription_to_ministack_sends_what_comes_and_ends_with_its_shard() {
+async fn a_subscription_sends_what_comes_and_ends_with_its_shard() {
     let Some(emulator) = Emulator::ministack() else { return };
     emulator.create_stream(STREAM, 1);
-    subscription_sends_what_comes_and_ends_with_its_shard(&emulator, true).await;
-}
-
-#[tokio::test]
-async fn a_subscription_to_kinesis_local_sends_what_comes_and_ends_with_its_shard() {
-    let Some(emulator) = Emulator::kinesis_local("orders:1") else { return };
-    subscription_sends_what_comes_and_ends_with_its_shard(&emulator, false).await;
-}
-
-/// `exclusive`: the emulator refuses a second subscription to a shard, as Kinesis does.
-async fn subscription_sends_what_comes_and_ends_with_its_shard(emulator: &Emulator, exclusive: bool) {
-    let (kinesis, reader) = reader_of(emulator).await;
+    let (kinesis, reader) = reader_of(&emulator).await;
     let parent = shards(&reader).await.remove(0).id;
-    let numbers = put(&kinesis, &["a", "b"]).await;
-    let mut subscription =
-        reader.subscribe(STREAM, "meshgate", &parent, ReadFrom::AfterSequence(&numbers[0])).await.unwrap();
-    let mut received = Vec::new();
-    while received.is_empty() {
-        let batch = subscription.next().await.unwrap().expect("not at its end");
-        received.extend(batch.records);
-        assert!(batch.next.is_some());
-    }
-    assert_eq!(texts(&received), ["b"]);
-    assert_eq!(received[0].partition_key.as_deref(), Some("é-b"));
-
-    if exclusive {
-        let second = reader.subscribe(STREAM, "meshgate", &parent, ReadFrom::TrimHorizon).await.err();
-        assert!(matches!(second, Some(ReadError::Throttled(_))), "{second:?}");
-    }
+    let (mut subscription, mut received) = subscribe(&kinesis, &reader, &parent).await;
+    // Within 5 seconds of the first one.
+    let second = reader.subscribe(STREAM, "meshgate", &parent, ReadFrom::TrimHorizon).await.err();
+    assert!(matches!(second, Some(ReadError::Throttled(_))), "{second:?}");
 
     put(&kinesis, &["c"]).await;
     // Before the shard is closed: ministack forgets one that is.
-    while received.len() < 2 {
-        received.extend(subscription.next().await.unwrap().expect("not at its end").records);
-    }
+    receive(&mut *subscription, &mut received, 2).await;
+    assert_eq!(texts(&received), ["b", "c"]);
     let halves: Vec<_> = HashKeyRange::divide(2).collect();
     let split = kinesis.split_shard().stream_name(STREAM).shard_to_split(&*parent);
     split.new_starting_hash_key(halves[1].start.to_string()).send().await.unwrap();
     let end = loop {
         let batch = subscription.next().await.unwrap().expect("a last batch");
-        received.extend(batch.records.clone());
         if batch.next.is_none() {
             break batch;
         }
     };
-    assert_eq!(texts(&received), ["b", "c"]);
     let mut children = end.children;
     children.sort_by_key(|child| child.range.start);
     assert_eq!(children.iter().map(|child| child.range).collect::<Vec<_>>(), halves);
     assert!(children.iter().all(|child| child.parents == [parent.to_string()]));
     assert!(matches!(subscription.next().await, Ok(None)), "and then it is over");
 
-    // The consumer is known by now, by its name and by its ARN.
+    // The consumer is there by now, and goes by its ARN, too.
     let arn = kinesis.describe_stream_summary().stream_name(STREAM).send().await.unwrap();
     let arn = arn.stream_description_summary.unwrap().stream_arn;
     let listed = kinesis.list_stream_consumers().stream_arn(arn).send().await.unwrap().consumers.unwrap();
@@ -209,4 +203,19 @@ async fn subscription_sends_what_comes_and_ends_with_its_shard(emulator: &Emulat
     let unknown = format!("{}x", listed[0].consumer_arn);
     let missing = reader.subscribe(STREAM, &unknown, child, ReadFrom::TrimHorizon).await.err();
     assert!(matches!(missing, Some(ReadError::NotFound(_))), "{missing:?}");
+}
+
+/// kinesis-local does not tell a subscription that its shard has ended, and refuses a second one by an event instead of an answer.
+#[tokio::test]
+async fn a_subscription_may_be_refused_by_an_event() {
+    let Some(emulator) = Emulator::kinesis_local("orders:1") else { return };
+    let (kinesis, reader) = reader_of(&emulator).await;
+    let shard = shards(&reader).await.remove(0).id;
+    let (mut subscription, mut received) = subscribe(&kinesis, &reader, &shard).await;
+    put(&kinesis, &["c"]).await;
+    receive(&mut *subscription, &mut received, 2).await;
+    assert_eq!(texts(&received), ["b", "c"]);
+    let mut second = reader.subscribe(STREAM, "meshgate", &shard, ReadFrom::TrimHorizon).await.unwrap();
+    let refused = second.next().await.unwrap_err();
+    assert!(matches!(&refused, ReadError::Throttled(why) if why.contains("ResourceInUseException")), "{refused:?}");
 }

@@ -240,7 +240,7 @@ fn position(stream: &str, from: ReadFrom<'_>) -> Result<StartingPosition, ReadEr
 }
 
 fn record_of(record: types::Record) -> ShardRecord {
-    let arrived = record.approximate_arrival_timestamp.and_then(|time| time.to_millis().ok());
+    let arrived = record.approximate_arrival_timestamp.as_ref().map(millis_of);
     ShardRecord {
         sequence_number: record.sequence_number,
         data: record.data.into_inner().into(),
@@ -248,6 +248,12 @@ fn record_of(record: types::Record) -> ShardRecord {
         // AWS always says; what does not is an emulator, whose records have just come.
         arrived: Timestamp::from_millis(arrived.unwrap_or_else(now)),
     }
+}
+
+/// To the nearest: Kinesis sends seconds with a fraction, of which a millisecond is often not quite one when it is read.
+fn millis_of(time: &DateTime) -> i64 {
+    let millis = i64::from(time.subsec_nanos().saturating_add(500_000) / 1_000_000);
+    time.secs().saturating_mul(1_000).saturating_add(millis)
 }
 
 fn now() -> i64 {
