@@ -237,6 +237,32 @@ async fn nothing_is_a_duplicate_of_what_did_not_arrive() {
     assert_eq!(world.put("fourth", &[event(1)]).await, ["quarantined"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_doubtful_event_of_its_partition_key_waits_where_order_is_kept() {
+    let settings = [
+        ("record", ["unsettled", "forwarded", "forwarded"]),
+        ("record, ordering: key", ["unsettled", "unsettled", "forwarded"]),
+    ];
+    for (route, expected) in settings {
+        let world = Arc::new(world(UNIQUE, &[], route, Mesh::new(1, 0)));
+        let slow = with(with(event(1), "waits", json!(true)), "fails", json!(true));
+        let first = tokio::spawn({
+            let world = Arc::clone(&world);
+            async move { world.put("first", &[slow]).await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let second = tokio::spawn({
+            let world = Arc::clone(&world);
+            async move { world.put("second", &[event(1), event(2), with(event(3), "partition", json!(1))]).await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.mesh.gate.add_permits(2);
+        assert_eq!(first.await.unwrap(), ["unsettled"]);
+        assert_eq!(second.await.unwrap(), expected, "{route}");
+        assert_eq!(world.put("third", &[event(1), event(2)]).await[0], "forwarded");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_that_has_a_key_twice_is_told_whether_its_client_names_it_or_not() {
     for (isolation, expected) in [

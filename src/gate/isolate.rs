@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::judge::Judged;
+use super::judge::{HeldBy, Judged};
 use crate::memory::{Doubt, Doubts};
 use crate::model::{Dimension, Judgement, Mode, Record, Severity, Verdict, Violation, ViolationKind};
 
@@ -64,7 +64,7 @@ pub fn isolate(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_
     for (record, judged) in records.iter().zip(judged) {
         let Some((refuse, doubts)) = isolation.unit(record).and_then(|unit| bad.get(unit)) else { continue };
         let Judged { judgement, observed, .. } = judged;
-        if judged.is_held || judgement.verdict == Verdict::Drop {
+        if judged.held.is_some() || judgement.verdict == Verdict::Drop {
             continue;
         }
         judged.doubts.clone_from(doubts);
@@ -87,11 +87,24 @@ pub fn isolate(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_
 
 fn hold_together(isolation: Isolation, records: &[Record], judged: &mut [Judged<'_>]) {
     let held: HashSet<&str> =
-        records.iter().zip(&*judged).filter(|(_, j)| j.is_held).filter_map(|(r, _)| isolation.unit(r)).collect();
+        records.iter().zip(&*judged).filter(|(_, j)| j.held.is_some()).filter_map(|(r, _)| isolation.unit(r)).collect();
     for (record, judged) in records.iter().zip(judged) {
         if isolation.unit(record).is_some_and(|unit| held.contains(unit)) {
-            judged.is_held = true;
-            judged.observed.give_back();
+            let by = judged.held.unwrap_or(HeldBy::Others);
+            judged.hold(by);
+        }
+    }
+}
+
+/// Holds what would go ahead of an earlier record of its partition key that is held, or whose verdict is not certain yet.
+pub fn keep_order(records: &[Record], judged: &mut [Judged<'_>]) {
+    let mut waiting: HashSet<&str> = HashSet::new();
+    for (record, judged) in records.iter().zip(judged) {
+        let Some(key) = record.partition_key.as_deref() else { continue };
+        if judged.held.is_some() || judged.doubts.is_some() {
+            waiting.insert(key);
+        } else if waiting.contains(key) {
+            judged.hold(HeldBy::Earlier);
         }
     }
 }
@@ -102,7 +115,7 @@ fn find_bad<'r>(isolation: Isolation, records: &'r [Record], judged: &mut [Judge
     for (index, record) in records.iter().enumerate() {
         let mut doubts = judged[index].observed.take_doubts();
         let Judgement { verdict, refuse, .. } = judged[index].judgement;
-        if judged[index].is_held || verdict == Verdict::Forward {
+        if judged[index].held.is_some() || verdict == Verdict::Forward {
             continue;
         }
         match isolation.unit(record).filter(|_| verdict == Verdict::Quarantine) {

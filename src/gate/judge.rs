@@ -41,6 +41,17 @@ impl Terms<'_> {
     }
 }
 
+/// Why a record is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldBy {
+    /// Its contract's breaker is open.
+    Breaker,
+    /// Records that stand or fall with it are held (`isolation`).
+    Others,
+    /// An earlier record of its partition key is held or doubtful (`ordering: key`).
+    Earlier,
+}
+
 /// A record with its verdict, and what the DLQ document needs to know of how it came about.
 pub struct Judged<'a> {
     pub judgement: Judgement,
@@ -48,8 +59,8 @@ pub struct Judged<'a> {
     pub observed: Observed,
     /// What its verdict rests on and is not certain yet, shared by the records that stand or fall together.
     pub doubts: Option<Arc<Doubts>>,
-    /// Whether its contract's breaker holds it: it is not to be settled.
-    pub is_held: bool,
+    /// Why it is not to be settled now, where that is so.
+    pub held: Option<HeldBy>,
     /// Whether a policy quarantines it, beside whatever its contract says.
     is_by_policy: bool,
     contract: Option<&'a Arc<Contract>>,
@@ -161,7 +172,7 @@ fn judge_event<'a>(
                 judgement: Judgement { verdict, violations, stamp: Arc::clone(&contract.stamp), refuse: false },
                 observed,
                 doubts: None,
-                is_held: false,
+                held: None,
                 is_by_policy,
                 contract: Some(contract),
                 domain: set.domain(&contract.domain),
@@ -275,7 +286,7 @@ fn refused<'a>(
         judgement,
         observed,
         doubts: None,
-        is_held: false,
+        held: None,
         is_by_policy: false,
         contract: None,
         domain,
@@ -319,14 +330,19 @@ impl Judged<'_> {
         match admission {
             Admission::Pass => {}
             Admission::Hold => {
-                self.is_held = true;
-                self.observed.give_back();
+                self.hold(HeldBy::Breaker);
             }
             // A contract weakens no policy.
             Admission::ForwardAnyway if self.is_by_policy => admission = Admission::Pass,
             Admission::ForwardAnyway => self.forward_anyway(),
         }
         admission
+    }
+
+    /// It is not to be settled now: it comes again, and is judged again.
+    pub fn hold(&mut self, by: HeldBy) {
+        self.held = Some(by);
+        self.observed.give_back();
     }
 
     /// What was found is told, and decides nothing.

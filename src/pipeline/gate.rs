@@ -20,9 +20,9 @@ use super::streams::{StreamFacts, Streams};
 use super::unfold;
 use crate::config::{OnQuarantine, Route, Routes};
 use crate::gate::breaker::Admission;
-use crate::gate::delivery::RetryPolicy;
-use crate::gate::isolate::isolate;
-use crate::gate::judge::{self, Judged, Terms};
+use crate::gate::delivery::{Ordering, RetryPolicy};
+use crate::gate::isolate::{isolate, keep_order};
+use crate::gate::judge::{self, HeldBy, Judged, Terms};
 use crate::memory::{Doubts, Observed};
 use crate::metrics::Metrics;
 use crate::model::{DeadLetter, Judgement, Outcome, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict};
@@ -75,12 +75,12 @@ struct ToDeliver {
     observed: Option<Observed>,
     /// What its verdict rests on and is not certain yet.
     doubts: Option<Arc<Doubts>>,
-    is_held: bool,
+    held: Option<HeldBy>,
 }
 
 impl ToDeliver {
     fn is_forwarded(&self) -> bool {
-        self.judgement.verdict == Verdict::Forward && !self.is_held
+        self.judgement.verdict == Verdict::Forward && self.held.is_none()
     }
 
     fn is_confirmed(&self) -> bool {
@@ -153,6 +153,9 @@ impl Gate {
         let (mut judged, opinions) = self.judge_all(&set, &records, terms, now);
         self.pass_breakers(&set, &mut judged, now);
         isolate(route.isolation, &records, &mut judged);
+        if route.ordering == Ordering::Key {
+            keep_order(&records, &mut judged);
+        }
         // Letters are work as well, and a storm of bad events is nothing but letters.
         let letters = judged.iter().filter(|judged| judged.judgement.verdict == Verdict::Quarantine).count();
         let apart = || {
@@ -260,12 +263,12 @@ impl Gate {
 
     /// Makes of a judged event what its delivery needs.
     fn take_apart(&self, route: &Route, record: &Record, judged: Judged<'_>, now: Timestamp) -> ToDeliver {
-        let letter = (judged.judgement.verdict == Verdict::Quarantine && !judged.is_held).then(|| {
+        let letter = (judged.judgement.verdict == Verdict::Quarantine && judged.held.is_none()).then(|| {
             let queue = Arc::clone(self.queue_of(route, &judged));
             (queue, judged.dead_letter(self.dead_letter_id(now), record, now))
         });
-        let Judged { judgement, observed, doubts, is_held, .. } = judged;
-        ToDeliver { judgement, letter, observed: Some(observed), doubts, is_held }
+        let Judged { judgement, observed, doubts, held, .. } = judged;
+        ToDeliver { judgement, letter, observed: Some(observed), doubts, held }
     }
 
     /// Delivers both kinds at once, and then those whose verdict rests on what was under way. If this future is dropped, or the
@@ -289,10 +292,10 @@ impl Gate {
 
         let outcome = |(index, (record, judged)): (usize, (&Record, ToDeliver))| {
             let is_confirmed = judged.is_confirmed();
-            let ToDeliver { judgement, is_held, .. } = judged;
+            let ToDeliver { judgement, held, .. } = judged;
             let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
             let settlement = match judgement.verdict {
-                _ if is_held => Err(held(&judgement.stamp)),
+                _ if held.is_some() => Err(why_held(held, &judgement.stamp)),
                 // Before doubts are looked at: each answer belongs to one that `is_forwarded`.
                 Verdict::Forward => forwarded.next().unwrap_or_else(|| Err(forgotten())).map(Settlement::Forwarded),
                 _ if !is_confirmed => Err(doubts::unsettled()),
@@ -380,12 +383,16 @@ pub(super) fn forgotten() -> Unsettled {
     }
 }
 
-fn held(stamp: &Stamp) -> Unsettled {
-    let message = format!(
-        "the breaker of {}/{} is open: too many of its events would be quarantined; nothing is settled, send it again later",
-        stamp.domain, stamp.contract
-    );
-    Unsettled { trouble: Trouble::Held, message }
+fn why_held(by: Option<HeldBy>, stamp: &Stamp) -> Unsettled {
+    let why = match by {
+        Some(HeldBy::Others) => "records that stand or fall with this one are held".to_owned(),
+        Some(HeldBy::Earlier) => "an earlier record of its partition key is not settled, and order is kept".to_owned(),
+        Some(HeldBy::Breaker) | None => format!(
+            "the breaker of {}/{} is open: too many of its events would be quarantined",
+            stamp.domain, stamp.contract
+        ),
+    };
+    Unsettled { trouble: Trouble::Held, message: format!("{why}; nothing is settled, send it again later") }
 }
 
 fn is_held(outcome: &Outcome) -> bool {
