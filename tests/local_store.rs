@@ -29,6 +29,7 @@ fn record(data: String, key: &str) -> Record {
 
 fn letter(id: String) -> DeadLetter {
     DeadLetter {
+        is_kept: false,
         body: format!("{{\"id\":\"{id}\"}}"),
         id,
         quarantined: Timestamp::from_millis(0),

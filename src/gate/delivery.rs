@@ -268,7 +268,7 @@ impl<T> Delivery<T> {
         }
         let limit = self.limits.bytes;
         let message = format!("it counts {bytes} bytes and the sink takes at most {limit} in a call; it was not sent");
-        self.fail(entry, Unsettled { trouble: Trouble::Rejected, message });
+        self.fail(entry, Unsettled { trouble: Trouble::Invalid, message });
     }
 
     /// Moves what has waited long enough to the front of the line, oldest first.
@@ -429,7 +429,7 @@ mod tests {
         delivery.answer(0, first.id, vec![Ok(9)], 0.0);
         assert_eq!(delivery.next(0), Step::Done);
         let results = delivery.into_results();
-        assert_eq!(results[0].as_ref().unwrap_err().trouble, Trouble::Rejected);
+        assert_eq!(results[0].as_ref().unwrap_err().trouble, Trouble::Invalid);
         assert!(message(&results[0]).starts_with("it counts 101 bytes and the sink takes at most 100"));
         assert_eq!(results[1], Ok(9));
     }

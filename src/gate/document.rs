@@ -14,10 +14,15 @@
 //! * `base64`: the original bytes, where they are not well-formed JSON or hold characters that SQS refuses; `compression` says what a
 //!   viewer inflates them from (see [`compressed`]), to mask and show what was judged;
 //! * `masked`: a re-serialised copy with private fields masked (`dlqPayload: masked`); it cannot be replayed;
-//! * `withheld`: nothing but size and SHA-256, where the masked copy is all that may be kept and the bytes cannot be masked.
+//! * `withheld`: nothing but size and SHA-256, where the masked copy is all that may be kept and the bytes cannot be masked; or where the
+//!   queue takes no message as large, and the event is still at `source.position` of the stream it was read from.
 //!
 //! `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
 //! that was made of a change record (see `decode::dynamodb`).
+
+mod withheld;
+
+pub use withheld::without_payload;
 
 use std::io::Write as _;
 

@@ -271,6 +271,18 @@ fn delivery(record: &Record) -> Delivery {
     }
 }
 
+/// The verdict on a good event whose record the mesh stream takes in no case. `reason` is what the stream said.
+pub fn refused_by_stream<'a>(set: &'a ContractSet, record: &Record, reason: &str, now: Timestamp) -> Judged<'a> {
+    let message = format!("the mesh stream takes others and not this record: {reason}");
+    refused(
+        set,
+        record,
+        json::check(&record.data).is_ok(),
+        violation("too_large", ViolationKind::TooLarge, message),
+        now,
+    )
+}
+
 fn refused<'a>(
     set: &'a ContractSet,
     record: &Record,
@@ -367,6 +379,7 @@ impl Judged<'_> {
         DeadLetter {
             id,
             body,
+            is_kept: matches!(record.position, Position::InShard { .. }),
             quarantined: now,
             stream: Arc::clone(&record.stream),
             domain: Arc::clone(&self.judgement.stamp.domain),

@@ -98,15 +98,17 @@ pub enum Trouble {
     Throttled,
     /// The far end, or the way to it, failed; the record may or may not have arrived. Retry.
     Unavailable,
-    /// The far end refused this record for good (access, encryption key, size). Retrying cannot help.
+    /// The far end refuses for good (access, encryption key, a name). Retrying cannot help.
     Rejected,
+    /// The far end takes others, and not this one as it is: it is too large for it, or of a form that it does not take.
+    Invalid,
     /// The breaker of the event's contract is open, or what decides about the event is on its way. Retry later.
     Held,
 }
 
 impl Trouble {
     pub const fn is_retryable(self) -> bool {
-        !matches!(self, Self::Rejected)
+        !matches!(self, Self::Rejected | Self::Invalid)
     }
 
     pub const fn as_str(self) -> &'static str {
@@ -114,6 +116,7 @@ impl Trouble {
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
             Self::Rejected => "rejected",
+            Self::Invalid => "invalid",
             Self::Held => "held",
         }
     }

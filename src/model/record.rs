@@ -119,6 +119,8 @@ pub struct DeadLetter {
     pub id: String,
     /// The DLQ document (see `gate::document`), JSON.
     pub body: String,
+    /// The event is still on the stream it was read from, whatever becomes of the letter.
+    pub is_kept: bool,
     pub quarantined: Timestamp,
     pub stream: Arc<str>,
     pub domain: Arc<str>,

@@ -1,8 +1,7 @@
 //! The gate as sources see it: a batch of records in, an outcome for each out.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use prometheus::IntGauge;
 
 use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
-use super::deliver::deliver_letters;
+
 use super::doubts;
 use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
@@ -25,7 +24,9 @@ use crate::gate::isolate::{isolate, keep_order};
 use crate::gate::judge::{self, HeldBy, Judged, Terms};
 use crate::memory::{Doubts, Observed};
 use crate::metrics::Metrics;
-use crate::model::{DeadLetter, Judgement, Outcome, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict};
+use crate::model::{
+    DeadLetter, Judgement, Outcome, Placement, Record, Settlement, Stamp, Timestamp, Trouble, Unsettled, Verdict,
+};
 use crate::port::{BoxFuture, Catalog, CatalogError, DeadLetterSink, Intake, IntakeError, MeshSink};
 
 /// How long a batch is judged before the other tasks of its thread are moved away: judging is computation. Most batches take
@@ -60,8 +61,8 @@ pub struct Gate {
     pub(super) options: GateOptions,
     pub(super) mesh: Coalescer,
     pub(super) streams: Streams,
-    serial: AtomicU64,
-    ids: RandomState,
+    pub(super) serial: AtomicU64,
+    pub(super) ids: RandomState,
     /// When the log last said that records were not settled.
     complained: Mutex<Option<Instant>>,
 }
@@ -164,7 +165,8 @@ impl Gate {
         };
         let judged = if letters > JUDGED_AT_ONCE { in_place(apart) } else { apart() };
 
-        let outcomes = self.deliver(&route, &facts, &records, judged, now).await;
+        let mut outcomes = self.deliver(&route, &facts, &records, judged, now).await;
+        self.quarantine_refused((&route, &set, &facts), &records, &mut outcomes, now).await;
         if let Some(candidate) = &set.candidate {
             let decided: Vec<_> = outcomes.iter().map(|outcome| (&outcome.judgement, is_settled(outcome))).collect();
             candidate::count(candidate, opinions, &decided, &self.options.metrics);
@@ -174,7 +176,7 @@ impl Gate {
         ignored.iter().for_each(|ignored| outbox::count(&route, ignored.change, &self.options.metrics));
         Ok(outbox::merge(outcomes, ignored, |record| Outcome {
             judgement: judge::ignored(),
-            settlement: Settlement::Dropped(facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed))),
+            settlement: Settlement::Dropped(self.synthetic_placement(&facts, record, now)),
         }))
     }
 
@@ -265,7 +267,7 @@ impl Gate {
     fn take_apart(&self, route: &Route, record: &Record, judged: Judged<'_>, now: Timestamp) -> ToDeliver {
         let letter = (judged.judgement.verdict == Verdict::Quarantine && judged.held.is_none()).then(|| {
             let queue = Arc::clone(self.queue_of(route, &judged));
-            (queue, judged.dead_letter(self.dead_letter_id(now), record, now))
+            (queue, self.letter(&judged, record, now))
         });
         let Judged { judgement, observed, doubts, held, .. } = judged;
         ToDeliver { judgement, letter, observed: Some(observed), doubts, held }
@@ -293,7 +295,7 @@ impl Gate {
         let outcome = |(index, (record, judged)): (usize, (&Record, ToDeliver))| {
             let is_confirmed = judged.is_confirmed();
             let ToDeliver { judgement, held, .. } = judged;
-            let synthetic = || facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed));
+            let synthetic = || self.synthetic_placement(facts, record, now);
             let settlement = match judgement.verdict {
                 _ if held.is_some() => Err(why_held(held, &judgement.stamp)),
                 // Before doubts are looked at: each answer belongs to one that `is_forwarded`.
@@ -313,38 +315,13 @@ impl Gate {
         records.iter().zip(judged).enumerate().map(outcome).collect()
     }
 
+    pub(super) fn synthetic_placement(&self, facts: &StreamFacts, record: &Record, now: Timestamp) -> Placement {
+        facts.synthetic_placement(record, now, self.serial.fetch_add(1, Relaxed))
+    }
+
     /// The operator's word for one route beats the domain's, which beats the gate's default.
-    fn queue_of<'a>(&'a self, route: &'a Route, judged: &'a Judged<'_>) -> &'a Arc<str> {
+    pub(super) fn queue_of<'a>(&'a self, route: &'a Route, judged: &'a Judged<'_>) -> &'a Arc<str> {
         route.dlq.as_ref().or_else(|| judged.queue()).unwrap_or(&self.options.dlq)
-    }
-
-    /// Sends letters, each of the record with that number, and says of each whether it is durable: by its id.
-    async fn send_letters(
-        &self,
-        letters: Vec<(usize, Arc<str>, DeadLetter)>,
-    ) -> BTreeMap<usize, Result<String, Unsettled>> {
-        let mut queues: BTreeMap<Arc<str>, Vec<(usize, DeadLetter)>> = BTreeMap::new();
-        for (index, queue, letter) in letters {
-            queues.entry(queue).or_default().push((index, letter));
-        }
-        let mut answers = BTreeMap::new();
-        // One queue after the other: a batch has one domain, seldom two.
-        for (queue, letters) in queues {
-            let borrowed: Vec<&DeadLetter> = letters.iter().map(|(_, letter)| letter).collect();
-            let options = &self.options;
-            let sent = deliver_letters(&*options.letters, &queue, &borrowed, &options.retry, &options.metrics).await;
-            let sent = sent.into_iter().zip(letters);
-            answers.extend(sent.map(|(answer, (index, letter))| (index, answer.map(|()| letter.id))));
-        }
-        answers
-    }
-
-    /// Time first, so that ids sort by it; then 64 bits no two gates share: a counter hashed under a random key.
-    fn dead_letter_id(&self, now: Timestamp) -> String {
-        let serial = self.serial.fetch_add(1, Relaxed);
-        let mut hasher = self.ids.build_hasher();
-        hasher.write_u64(serial);
-        format!("{:012x}-{:016x}{:04x}", now.millis().max(0), hasher.finish(), serial & 0xffff)
     }
 }
 

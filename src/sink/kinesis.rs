@@ -52,7 +52,7 @@ impl KinesisSink {
         // part fails: after HALVINGS_MAX, parts fail as they are.
         let mut parts = vec![records];
         let mut results = Vec::with_capacity(records.len());
-        let mut halvings = 0;
+        let (mut halvings, mut invalid) = (0, Vec::new());
         while let Some(part) = parts.pop() {
             match self.put_records_once(stream, part).await {
                 Ok(answers) => results.extend(answers),
@@ -61,7 +61,17 @@ impl KinesisSink {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
+                Err(fault) if fault.is_invalid_request() && part.len() == 1 => {
+                    invalid.push(results.len());
+                    results.push(Err(fault.unsettled(&target(stream))));
+                }
                 Err(fault) => results.extend(part.iter().map(|_| Err(fault.unsettled(&target(stream))))),
+            }
+        }
+        // Where others were taken, it is the record, and neither the stream nor the gate.
+        if results.iter().any(Result::is_ok) {
+            for index in invalid {
+                let _ = results[index].as_mut().map_err(|failure: &mut Unsettled| failure.trouble = Trouble::Invalid);
             }
         }
         results

@@ -226,7 +226,7 @@ fn target(queue: &str) -> String {
 }
 
 fn rejected(queue: &str, what: String) -> Unsettled {
-    Unsettled { trouble: Trouble::Rejected, message: format!("{}: {what}", target(queue)) }
+    Unsettled { trouble: Trouble::Invalid, message: format!("{}: {what}", target(queue)) }
 }
 
 /// What describes a letter from outside. SQS takes no empty values: those are left out. At most ten are allowed.
@@ -306,6 +306,7 @@ mod tests {
 
     fn letter(body: &str) -> DeadLetter {
         DeadLetter {
+            is_kept: false,
             id: "0193-7".into(),
             body: body.into(),
             quarantined: Timestamp::default(),

@@ -66,6 +66,7 @@ fn record(data: impl Into<Bytes>, key: &str) -> Record {
 
 fn letter(id: usize, body: &str) -> DeadLetter {
     DeadLetter {
+        is_kept: false,
         id: format!("letter-{id}"),
         body: body.into(),
         quarantined: Timestamp::default(),

@@ -23,6 +23,7 @@ fn record(data: &[u8], key: Option<&str>, arrived: i64) -> Record {
 
 fn letter(id: &str, domain: &str, rule: &str) -> DeadLetter {
     DeadLetter {
+        is_kept: false,
         id: id.to_owned(),
         body: format!("{{\"id\":\"{id}\"}}"),
         quarantined: Timestamp::from_millis(1_000),

@@ -57,6 +57,7 @@ mod tests {
 
     fn letter(body: &str) -> DeadLetter {
         DeadLetter {
+            is_kept: false,
             id: "0193-7".into(),
             body: body.into(),
             quarantined: Timestamp::default(),

@@ -219,7 +219,7 @@ fn read_error(stream: &str, fault: &Fault) -> ReadError {
         _ if fault.is_not_found() => ReadError::NotFound(told),
         Trouble::Throttled => ReadError::Throttled(told),
         Trouble::Unavailable | Trouble::Held => ReadError::Unavailable(told),
-        Trouble::Rejected => ReadError::Refused(told),
+        Trouble::Rejected | Trouble::Invalid => ReadError::Refused(told),
     }
 }
 

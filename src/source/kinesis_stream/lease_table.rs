@@ -267,7 +267,7 @@ fn table_error(fault: &Fault, target: &str) -> TableError {
     match fault.trouble {
         Trouble::Throttled => TableError::Throttled(told),
         Trouble::Unavailable | Trouble::Held => TableError::Unavailable(told),
-        Trouble::Rejected => TableError::Refused(told),
+        Trouble::Rejected | Trouble::Invalid => TableError::Refused(told),
     }
 }
 

@@ -53,7 +53,7 @@ fn told(outcome: &Outcome) -> Told<'_> {
         Settlement::Unsettled(unsettled) => {
             let code = match unsettled.trouble {
                 Trouble::Throttled | Trouble::Held => "ProvisionedThroughputExceededException",
-                Trouble::Unavailable | Trouble::Rejected => "InternalFailure",
+                Trouble::Unavailable | Trouble::Rejected | Trouble::Invalid => "InternalFailure",
             };
             Told::Failed { code, message: unsettled_message(unsettled) }
         }

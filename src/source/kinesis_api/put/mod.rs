@@ -186,7 +186,7 @@ fn count_mismatch() -> Fault {
 fn unsettled_fault(unsettled: &Unsettled) -> Fault {
     match unsettled.trouble {
         Trouble::Throttled | Trouble::Held => Fault::throttled(unsettled_message(unsettled)),
-        Trouble::Unavailable | Trouble::Rejected => Fault::internal(unsettled_message(unsettled)),
+        Trouble::Unavailable | Trouble::Rejected | Trouble::Invalid => Fault::internal(unsettled_message(unsettled)),
     }
 }
 
@@ -195,7 +195,7 @@ fn unsettled_message(unsettled: &Unsettled) -> String {
     match trouble {
         Trouble::Throttled | Trouble::Held => format!("{message} The record was not taken; retry it later."),
         Trouble::Unavailable => format!("Internal Service Failure: {message} Retry the record."),
-        Trouble::Rejected => format!(
+        Trouble::Rejected | Trouble::Invalid => format!(
             "Internal Service Failure: {message} Keep the record: repeating it does not help until the gate's operator \
              has mended this."
         ),
