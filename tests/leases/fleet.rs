@@ -12,7 +12,7 @@ use super::world::{Faults, Measures, World};
 /// One line of the table.
 struct Line {
     name: &'static str,
-    /// Until each readable lease was read, seconds.
+    /// Until each readable lease had a living worker, seconds.
     read: f64,
     /// Until loads differed by one at most, seconds.
     even: f64,
@@ -46,10 +46,11 @@ impl Fleet {
         while self.world.now < end && even.is_none_or(|at| self.world.now < at + REST_MS) {
             self.world.run_until(self.world.now + 500);
             let loads = self.world.loads();
-            let is_read = self.world.idle() == 0 && !self.world.table.is_empty();
+            let is_read = self.world.orphans() == 0 && !self.world.table.is_empty();
+            let is_even = self.world.idle() == 0 && is_read;
             let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
             read = if is_read { read.or(Some(self.world.now)) } else { None };
-            even = if is_read && most - least <= 1 { even.or(Some(self.world.now)) } else { None };
+            even = if is_even && most - least <= 1 { even.or(Some(self.world.now)) } else { None };
         }
         let since = |at: Option<u64>| at.map_or(f64::INFINITY, |at| (at - began) as f64 / 1_000.0);
         let seconds = (self.world.now - began) / 1_000;

@@ -456,13 +456,26 @@ impl World {
         self.alive().into_iter().map(|id| self.nodes[id].readers.len()).collect()
     }
 
+    /// Leases that can be read, are not, and are no living worker's: a moment in a hand-over is not meant.
+    pub fn orphans(&self) -> usize {
+        let lives = |owner: &String| {
+            let id: Option<usize> = owner.strip_prefix("worker-").and_then(|id| id.parse().ok());
+            id.is_some_and(|id| self.nodes[id].alive)
+        };
+        self.unread().filter(|row| !row.owner.as_ref().is_some_and(lives)).count()
+    }
+
     /// Leases that can be read and that nobody reads.
     pub fn idle(&self) -> usize {
+        self.unread().count()
+    }
+
+    fn unread(&self) -> impl Iterator<Item = &Lease> {
         let readable = self.table.values().filter(|row| {
             let ended = |key: &String| self.table.get(key).is_none_or(|p| p.checkpoint == Checkpoint::ShardEnd);
             row.checkpoint != Checkpoint::ShardEnd && row.parents.iter().all(ended)
         });
-        readable.filter(|row| self.readers.get(&row.key).is_none_or(BTreeSet::is_empty)).count()
+        readable.filter(|row| self.readers.get(&row.key).is_none_or(BTreeSet::is_empty))
     }
 }
 
