@@ -9,7 +9,7 @@ use meshgate::config::{self, Overrides, RuleSource};
 use meshgate::gate::delivery::RetryPolicy;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
-    DeadLetter, Outcome, Placement, Record, Settlement, StreamDescription, Timestamp, Trouble, Unsettled,
+    DeadLetter, Outcome, Placement, Position, Record, Settlement, StreamDescription, Timestamp, Trouble, Unsettled,
 };
 use meshgate::pipeline::rules::{RuleOptions, Rules};
 use meshgate::pipeline::{Gate, GateOptions};
@@ -34,6 +34,10 @@ struct FarEnd {
     undescribed: AtomicBool,
     /// The mesh stream takes nothing.
     down: AtomicBool,
+    /// The mesh stream takes all but what has this in it.
+    invalid: Mutex<Option<&'static str>>,
+    /// The largest letter that the queue takes, 0 for any.
+    letter_max: AtomicUsize,
 }
 
 impl MeshSink for FarEnd {
@@ -48,7 +52,15 @@ impl MeshSink for FarEnd {
             return Box::pin(async move { vec![Err(failure); records.len()] });
         }
         let placement = Placement { shard_id: "shardId-000000000000".into(), sequence_number: "1".into() };
-        Box::pin(async move { vec![Ok(placement); records.len()] })
+        let invalid = *self.invalid.lock().unwrap();
+        let answer = |record: &&Record| match invalid {
+            Some(text) if String::from_utf8_lossy(&record.data).contains(text) => {
+                Err(Unsettled { trouble: Trouble::Invalid, message: "scripted to be invalid".into() })
+            }
+            _ => Ok(placement.clone()),
+        };
+        let answers = records.iter().map(answer).collect();
+        Box::pin(async move { answers })
     }
 }
 
@@ -62,8 +74,16 @@ impl DeadLetterSink for FarEnd {
     }
 
     fn send<'a>(&'a self, _: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
-        self.letters.lock().unwrap().extend(letters.iter().map(|&letter| letter.clone()));
-        Box::pin(async move { vec![Ok(()); letters.len()] })
+        let letter_max = self.letter_max.load(SeqCst);
+        let answer = |letter: &&DeadLetter| {
+            if letter_max > 0 && letter.body.len() > letter_max {
+                return Err(Unsettled { trouble: Trouble::Invalid, message: "scripted to be too large".into() });
+            }
+            self.letters.lock().unwrap().push((*letter).clone());
+            Ok(())
+        };
+        let answers = letters.iter().map(answer).collect();
+        Box::pin(async move { answers })
     }
 }
 
@@ -171,6 +191,38 @@ async fn no_verdict_rests_on_a_guess_of_the_streams_limit() {
     let wide = format!("\"{}\"", "x".repeat(2 << 20));
     let outcomes = settle(&gate, vec![record(wide)]).await;
     assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)), "{:?}", outcomes[0].judgement.violations);
+}
+
+/// Without a verdict it would be sent for ever, by its producer or by a shard's reader.
+#[tokio::test]
+async fn a_record_that_only_the_mesh_stream_refuses_is_quarantined() {
+    let (gate, far_end) = gate("", "match: {stream: people}", "");
+    *far_end.invalid.lock().unwrap() = Some("seven");
+    let outcomes = settle(&gate, ["1", r#""seven""#, "2"].map(record).into()).await;
+    assert!(matches!(outcomes[0].settlement, Settlement::Forwarded(_)));
+    assert!(matches!(outcomes[1].settlement, Settlement::Quarantined { .. }), "{:?}", outcomes[1].settlement);
+    assert!(matches!(outcomes[2].settlement, Settlement::Forwarded(_)));
+    let letters = far_end.letters.lock().unwrap();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!((&*letter.rule, letter.kind), ("too_large", "too_large"));
+    assert!(letter.body.contains(r#""json":"seven""#) && letter.body.contains("scripted to be invalid"));
+}
+
+/// The producer of an inline record has it still; of one that was read from a stream, the stream has.
+#[tokio::test]
+async fn a_letter_too_large_for_its_queue_goes_without_an_event_that_is_still_on_its_stream() {
+    let (gate, far_end) = gate("", "match: {stream: people}\nrules: [{id: no, expression: 'false'}]", "");
+    far_end.letter_max.store(2_000, SeqCst);
+    let large = format!("\"{}\"", "x".repeat(5_000));
+    let position = Position::InShard { shard: "s-1".into(), sequence: "17".into(), sub_sequence: 0 };
+    let read = Record { position, ..record(large.clone()) };
+    let outcomes = settle(&gate, vec![read, record(large)]).await;
+    assert!(matches!(outcomes[0].settlement, Settlement::Quarantined { .. }), "{:?}", outcomes[0].settlement);
+    let Settlement::Unsettled(unsettled) = &outcomes[1].settlement else { panic!("{:?}", outcomes[1].settlement) };
+    assert_eq!(unsettled.trouble, Trouble::Invalid);
+    let letters = far_end.letters.lock().unwrap();
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert!(letter.body.contains("\"withheld\"") && letter.body.contains("s-1/17/0"), "{}", letter.body);
 }
 
 /// A parsed event takes some thirty times the memory of its bytes, and waiting for a sink takes long.

@@ -226,7 +226,12 @@ fn target(queue: &str) -> String {
 }
 
 fn rejected(queue: &str, what: String) -> Unsettled {
-    Unsettled { trouble: Trouble::Invalid, message: format!("{}: {what}", target(queue)) }
+    Unsettled { trouble: Trouble::Rejected, message: format!("{}: {what}", target(queue)) }
+}
+
+/// Of a letter that the queue does not take, where it takes others.
+fn invalid(queue: &str, what: String) -> Unsettled {
+    Unsettled { trouble: Trouble::Invalid, ..rejected(queue, what) }
 }
 
 /// What describes a letter from outside. SQS takes no empty values: those are left out. At most ten are allowed.
@@ -252,7 +257,7 @@ fn check(name: &str, queue: &Queue, letter: &DeadLetter) -> Result<(), Unsettled
     let id = &letter.id;
     let (bytes, limit) = (size_of(letter), queue.message_bytes_max);
     if bytes > limit {
-        return Err(rejected(
+        return Err(invalid(
             name,
             format!(
                 "dead letter {id} has {bytes} bytes with its attributes and the queue takes {limit}; it was not sent and its \
@@ -263,10 +268,10 @@ fn check(name: &str, queue: &Queue, letter: &DeadLetter) -> Result<(), Unsettled
     let texts = std::iter::once(("body", letter.body.as_str())).chain(attributes(letter));
     for (part, text) in texts {
         if part == "body" && text.is_empty() {
-            return Err(rejected(name, format!("dead letter {id} is empty, which SQS does not take; it was not sent")));
+            return Err(invalid(name, format!("dead letter {id} is empty, which SQS does not take; it was not sent")));
         }
         if let Some(offset) = forbidden(text) {
-            return Err(rejected(
+            return Err(invalid(
                 name,
                 format!(
                     "dead letter {id} holds at byte {offset} of its {part} a character that SQS does not take; it was not \
@@ -356,7 +361,7 @@ mod tests {
         assert!(check("dlq", &queue(1_000), &letter("{}")).is_ok());
         for (bad, said) in [("\u{1}", "byte 0 of its body"), ("", "is empty")] {
             let refused = check("dlq", &queue(1_000), &letter(bad)).unwrap_err();
-            assert_eq!(refused.trouble, Trouble::Rejected);
+            assert_eq!(refused.trouble, Trouble::Invalid);
             assert!(refused.message.contains(said), "{}", refused.message);
         }
         let refused = check("dlq", &queue(50), &letter(&"x".repeat(50))).unwrap_err();

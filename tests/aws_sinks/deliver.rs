@@ -102,7 +102,7 @@ async fn a_batch_of_letters_goes_out_ten_at_a_time() {
     letters.push(letter(97, &"z".repeat(1_100_000)));
     let results = deliver_letters(&sink, "dlq", &refs(&letters), &POLICY, &Metrics::new()).await;
     assert!(results[..97].iter().all(Result::is_ok), "{results:?}");
-    assert_eq!(results[97].as_ref().unwrap_err().trouble, Trouble::Rejected);
+    assert_eq!(results[97].as_ref().unwrap_err().trouble, Trouble::Invalid);
     let ids: BTreeSet<_> = upstream.messages().into_iter().map(|m| m.attributes["id"].clone()).collect();
     assert_eq!((ids.len(), upstream.messages().len()), (97, 97));
     for call in upstream.calls("SendMessageBatch") {

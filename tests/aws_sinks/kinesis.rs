@@ -119,7 +119,7 @@ async fn one_record_the_stream_refuses_fails_alone_and_is_not_quoted() {
         assert_eq!(result.is_err(), index == 17, "{index}: {result:?}");
     }
     let failure = results[17].as_ref().unwrap_err();
-    assert_eq!(failure.trouble, Trouble::Rejected);
+    assert_eq!(failure.trouble, Trouble::Invalid);
     assert!(!failure.message.contains("ann@"), "{}", failure.message);
     let stored: Vec<_> = upstream.records().into_iter().map(|stored| stored.data).collect();
     let expected: Vec<_> = (0..40).filter(|i| *i != 17).map(|i| Bytes::from(i.to_string())).collect();

@@ -127,7 +127,7 @@ async fn letters_are_read_back_whole() {
     letters.push(letter(26, "\u{b}"));
     let results = deliver_letters(&sink, &name, &refs(&letters), &RetryPolicy::default(), &Metrics::new()).await;
     assert!(results[..26].iter().all(Result::is_ok), "{results:?}");
-    assert_eq!(results[26].as_ref().unwrap_err().trouble, Trouble::Rejected);
+    assert_eq!(results[26].as_ref().unwrap_err().trouble, Trouble::Invalid);
     let drained: BTreeSet<_> = drain(&clients, &url).await.into_iter().collect();
     let expected: BTreeSet<_> = letters[..26].iter().map(|letter| (letter.id.clone(), letter.body.clone())).collect();
     assert_eq!(drained, expected);
@@ -145,7 +145,7 @@ async fn the_largest_message_is_taken() {
     let largest = letter(1, &"x".repeat(1_048_576 - overhead));
     assert_eq!(sink.send(&name, &[&largest]).await, [Ok(())]);
     let larger = letter(1, &"x".repeat(1_048_577 - overhead));
-    assert_eq!(troubles(&sink.send(&name, &[&larger]).await), [Some(Trouble::Rejected)]);
+    assert_eq!(troubles(&sink.send(&name, &[&larger]).await), [Some(Trouble::Invalid)]);
     clients.sqs.delete_queue().queue_url(url).send().await.unwrap();
 }
 
@@ -171,7 +171,7 @@ async fn a_queue_of_smaller_messages_is_respected() {
     let sink = SqsSink::new(clients.sqs.clone(), REGION);
     let letters = [letter(0, "{}"), letter(1, &"x".repeat(3_000)), letter(2, "[]")];
     let results = sink.send(&name, &refs(&letters)).await;
-    assert_eq!(troubles(&results), [None, Some(Trouble::Rejected), None]);
+    assert_eq!(troubles(&results), [None, Some(Trouble::Invalid), None]);
     assert!(results[1].as_ref().unwrap_err().message.contains("the queue takes 2048"));
     assert_eq!(drain(&clients, &url).await.len(), 2);
     clients.sqs.delete_queue().queue_url(url).send().await.unwrap();

@@ -63,7 +63,7 @@ async fn letters_a_queue_cannot_take_fail_alone() {
     let letters =
         [letter(0, "{}"), letter(1, "\u{1}"), letter(2, &"x".repeat(1_000)), letter(3, "\u{ffff}"), letter(4, "[]")];
     let results = sink.send("small", &refs(&letters)).await;
-    let refused = Some(Trouble::Rejected);
+    let refused = Some(Trouble::Invalid);
     assert_eq!(troubles(&results), [None, refused, refused, refused, None]);
     assert!(results[2].as_ref().unwrap_err().message.contains("the queue takes 1024"));
     assert_eq!(upstream.messages().len(), 2);
