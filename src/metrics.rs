@@ -44,6 +44,8 @@ pub struct Metrics {
     pub shard_lag: IntGaugeVec,
     /// `meshgate_shards_held{stream}`: shards of a stream that this gate reads.
     pub shards_held: IntGaugeVec,
+    /// `meshgate_shards_unread{stream}`: shards of a stream that no gate reads, as of this gate's last look.
+    pub shards_unread: IntGaugeVec,
     /// `meshgate_shard_records_in_flight{stream,shard}`: read from a shard and not yet settled.
     pub shard_records: IntGaugeVec,
     /// `meshgate_shard_stalled_seconds{stream,shard}`: for how long a shard's first record could not be settled, 0 while all is well.
@@ -159,6 +161,12 @@ impl Metrics {
                 &["stream", "shard"],
             ),
             shards_held: gauges(&r, "meshgate_shards_held", "Shards of the stream that this gate reads.", &["stream"]),
+            shards_unread: gauges(
+                &r,
+                "meshgate_shards_unread",
+                "Shards of the stream that no gate reads, as of this gate's last look.",
+                &["stream"],
+            ),
             shard_records: gauges(
                 &r,
                 "meshgate_shard_records_in_flight",

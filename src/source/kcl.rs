@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 
 use self::message::{Message, Reply};
 use crate::metrics::Metrics;
@@ -29,6 +30,9 @@ const MESSAGE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 /// Between two attempts to checkpoint: doubled from the first to the last, and then by a random part of it.
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Batches that are judged and delivered at once.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// How often a checkpoint is asked for again, when the daemon could not write it.
 const CHECKPOINT_ATTEMPTS: u32 = 5;
@@ -57,6 +61,7 @@ impl Options {
             by_key: self.by_key,
             is_taken_apart: true,
             metrics: Arc::clone(&self.metrics),
+            turns: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             random: self.random,
         }
     }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
@@ -35,6 +36,8 @@ pub struct SettlingOptions {
     pub by_key: bool,
     /// Whether containers have been taken apart before: what looks like one within one has no places for its records.
     pub is_taken_apart: bool,
+    /// A permit for each batch that may be under way at once, for all shards that share it.
+    pub turns: Arc<Semaphore>,
     pub metrics: Arc<Metrics>,
     /// 0 to 1.
     pub random: fn() -> f64,
@@ -174,7 +177,9 @@ impl Settling {
 
     fn begin(&mut self, batch: BatchId, records: Vec<Record>) {
         let (intake, stream) = (Arc::clone(&self.options.intake), Arc::clone(&self.options.stream));
+        let turns = Arc::clone(&self.options.turns);
         let task = self.under_way.spawn(async move {
+            let _turn = turns.acquire().await;
             // Too many in flight, or rules that no longer cover the stream: the records wait.
             let outcomes = intake.settle(&stream, records).await.unwrap_or_default();
             outcomes.iter().map(|outcome| !matches!(outcome.settlement, Settlement::Unsettled(_))).collect()

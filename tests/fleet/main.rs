@@ -37,7 +37,7 @@ const CONTRACT: &str = "apiVersion: meshgate/v1\nkind: EventContract\nmatch: {st
                         rules: [{id: good, expression: '!this.bad'}]\n";
 
 /// Seeds of an ordinary run.
-const SEEDS: std::ops::Range<u64> = 0..300;
+const SEEDS: std::ops::Range<u64> = 0..200;
 /// How long events are put and things go wrong, and how long it may take until all is well.
 const TROUBLE: Duration = Duration::from_secs(90);
 const RECOVERY: Duration = Duration::from_secs(600);

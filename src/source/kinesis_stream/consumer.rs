@@ -182,8 +182,11 @@ async fn feed_into(mut feed: Feed, budget: Budget, batches: mpsc::Sender<Batch>)
 }
 
 fn record_of(read: ShardRecord, stream: &Arc<str>, shard: &Arc<str>) -> Record {
+    // A stream that distributes records itself has no keys. Another stream may need one.
+    let partition_key = read.partition_key.unwrap_or_else(|| read.sequence_number.clone());
     let position = Position::InShard { shard: Arc::clone(shard), sequence: read.sequence_number, sub_sequence: 0 };
-    Record { partition_key: read.partition_key, position, ..Record::new(read.data, Arc::clone(stream), read.arrived) }
+    let record = Record::new(read.data, Arc::clone(stream), read.arrived);
+    Record { partition_key: Some(partition_key), position, ..record }
 }
 
 /// The last place there can be within a record.

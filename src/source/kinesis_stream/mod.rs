@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ use crate::port::{Intake, LeaseTable, ShardReader};
 
 /// Reports of consumers that wait for the worker.
 const REPORTS_MAX: usize = 1_024;
+/// Batches of all shards that are judged and delivered at once, of 500 records mostly: with more, the far ends are only waited for in line.
+const BATCHES_AT_ONCE: usize = 16;
 /// How long a call of the table or a list of shards may take. After that, it is not known whether it happened.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts to find or make the table.
@@ -72,6 +74,7 @@ pub struct Source {
     options: SourceOptions,
     worker: Worker,
     budget: Budget,
+    turns: Arc<Semaphore>,
     /// Calls of the table and of the stream, under way.
     calls: JoinSet<Answer>,
     consumers: JoinSet<()>,
@@ -89,6 +92,7 @@ impl Source {
         Self {
             worker,
             budget: Budget::new(options.bytes_max),
+            turns: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             calls: JoinSet::new(),
             consumers: JoinSet::new(),
             shards: BTreeMap::new(),
@@ -219,6 +223,7 @@ impl Source {
                 by_key: options.by_key,
                 is_taken_apart: false,
                 metrics: Arc::clone(&options.metrics),
+                turns: Arc::clone(&self.turns),
                 random: options.random,
             },
             budget: self.budget.clone(),
@@ -267,8 +272,10 @@ impl Source {
     }
 
     fn tell(&self) {
-        let held = i64::try_from(self.shards.len()).unwrap_or(i64::MAX);
-        self.options.metrics.shards_held.with_label_values(&[&*self.options.stream]).set(held);
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let (metrics, stream) = (&self.options.metrics, &[&*self.options.stream]);
+        metrics.shards_held.with_label_values(stream).set(gauge(self.shards.len()));
+        metrics.shards_unread.with_label_values(stream).set(gauge(self.worker.unread()));
     }
 
     /// One line in a while: when the table is away, it is so for each lease.
@@ -291,7 +298,9 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        drop(self.options.metrics.shards_held.remove_label_values(&[&*self.options.stream]));
+        let (metrics, stream) = (&self.options.metrics, &[&*self.options.stream]);
+        drop(metrics.shards_held.remove_label_values(stream));
+        drop(metrics.shards_unread.remove_label_values(stream));
     }
 }
 
