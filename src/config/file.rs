@@ -323,6 +323,9 @@ mod tests {
     use super::*;
     use crate::config::{self, ConfigError, Overrides};
     use crate::decode::dynamodb::{OnModify, OnRemove};
+    use crate::lease::Start;
+    use crate::model::Timestamp;
+    use crate::source::kinesis_stream::feed::Reading;
 
     fn faults(text: &str) -> String {
         match read("meshgate.yaml", text.as_bytes()) {
@@ -365,6 +368,31 @@ mod tests {
             meshgate.yaml:2:1: error[syntax]: not YAML: while parsing a flow sequence, expected ',' or ']'
         "#]]
         .assert_eq(&faults("a: [1\n"));
+    }
+
+    #[test]
+    fn a_gated_stream_leads_elsewhere_and_begins_somewhere() {
+        let text = "backend: aws\nroutes: [{source: a, mesh: b}, {source: b, mesh: a}, {source: c}]\n\
+                    streams:\n  - {source: a}\n  - {source: b, start: yesterday}\n  - {source: c}\n  - {source: d}\n  - {source: d}\n";
+        expect![[r#"
+            meshgate.yaml:4:14: error[invalid-value]: the good events of this stream come back to it, and would be judged for ever (route it to another stream)
+            meshgate.yaml:5:14: error[invalid-value]: the good events of this stream come back to it, and would be judged for ever (route it to another stream)
+            meshgate.yaml:5:24: error[invalid-value]: `start` is neither a place of a stream nor a time (write trim_horizon, latest, or a time as in 2026-11-28T06:00:00Z)
+            meshgate.yaml:6:14: error[invalid-value]: the good events of this stream come back to it, and would be judged for ever (route it to another stream)
+            meshgate.yaml:7:14: error[invalid-value]: no route says where the good events of this stream go (add a route with this `source`, and its mesh stream as `mesh`)
+            meshgate.yaml:8:14: error[invalid-value]: this stream is gated already (write one entry a stream)
+            meshgate.yaml:8:14: error[invalid-value]: no route says where the good events of this stream go (add a route with this `source`, and its mesh stream as `mesh`)
+        "#]].assert_eq(&faults(text));
+        expect![[r#"
+            meshgate.yaml:2:20: error[invalid-value]: the embedded store holds no streams of others (write `backend: aws`)
+        "#]].assert_eq(&faults("routes: [{source: a, mesh: b}]\nstreams: [{source: a}]\n"));
+        let text = b"backend: aws\nroutes: [{source: raw, mesh: silver}, {source: silver, mesh: gold}]\n\
+                     streams: [{source: raw, start: 2026-11-28T06:00:00Z, consumer: gate}, {source: silver}]\n";
+        let config = config::parse(Some(text), Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
+        let [raw, silver] = &config.streams[..] else { panic!("{:?}", config.streams) };
+        assert_eq!(raw.start, Start::AtTimestamp(Timestamp::from_millis(1_795_845_600_000)));
+        assert_eq!(raw.reading, Reading::FanOut { consumer: "gate".into() });
+        assert_eq!((silver.start, &*silver.lease_table), (Start::TrimHorizon, "meshgate-silver"));
     }
 
     #[test]
