@@ -250,7 +250,8 @@ fn place_of(record: &Record) -> Option<Place> {
     }
 }
 
-async fn sleep_until(wake: Option<Instant>) {
+/// Never, where there is no time to wake at.
+pub(super) async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use self::consumer::{Budget, Command, Consumer, Report, What};
 use self::feed::{FeedOptions, Reading};
-use super::settling::SettlingOptions;
+use super::settling::{SettlingOptions, sleep_until};
 use crate::lease::{Input, Output, StopReason, Worker, WorkerOptions};
 use crate::lease::{Lease, Swap};
 use crate::metrics::Metrics;
@@ -315,12 +315,5 @@ fn told<T, E: ToString>(answer: Option<Result<T, E>>) -> (Result<T, ()>, Option<
         Some(Ok(value)) => (Ok(value), None),
         Some(Err(error)) => (Err(()), Some(error.to_string())),
         None => (Err(()), Some(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))),
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
     }
 }
