@@ -145,6 +145,12 @@ impl Consumer {
                         return;
                     }
                 }
+                Some(Err(failed)) = feeding.join_next() => {
+                    // A fault of ours in the feed is one of the consumer: whoever started it begins again.
+                    if let Ok(panic) = failed.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
                 Some(Batch { fetched, permit }) = batches.recv(), if settling.has_room() => match fetched {
                     Fetched::Records(read) => {
                         let records: Vec<Record> =
