@@ -139,15 +139,18 @@ impl<'a> Lineage<'a, '_> {
 /// The leases that have ended, whose shards are no longer there, and whose children are being read or have been.
 pub(super) fn useless<'a>(shards: &[Shard], rows: &Rows<'a>) -> Vec<&'a Lease> {
     let listed: BTreeSet<&str> = shards.iter().map(|shard| &*shard.id).collect();
-    let is_past = |child: &String| match rows.get(child) {
+    let is_past = |child: &str| match rows.get(child) {
         Some(row) => matches!(row.checkpoint, Checkpoint::At(_) | Checkpoint::ShardEnd),
         // Deleted before its parent was, or not made yet.
-        None => !listed.contains(child.as_str()),
+        None => !listed.contains(child),
     };
     // Ids ascend: a shard above the last one came after the list was made, and is not gone.
     let is_gone = |row: &&Lease| !listed.contains(&*row.key) && listed.last().is_some_and(|last| *row.key < **last);
     let ended = rows.iter().filter(|row| row.is_ended()).filter(is_gone);
-    ended.filter(|row| row.children.iter().all(is_past)).collect()
+    // A row may not name its children: then the list does, and they begin with their first record only for as long as the row is there.
+    let follows = |row: &Lease, shard: &Shard| parents(shard).any(|parent| parent == row.key);
+    let listed_past = |row: &Lease| shards.iter().filter(|shard| follows(row, shard)).all(|shard| is_past(&shard.id));
+    ended.filter(|row| row.children.iter().all(|child| is_past(child)) && listed_past(row)).collect()
 }
 
 #[cfg(test)]
@@ -235,7 +238,9 @@ mod tests {
         assert_eq!(useless_of(&[ended("a", &["b", "c"]), at("b"), ended("c", &["d"])]), "a");
         assert_eq!(useless_of(&[ended("a", &["b", "c"]), at("b"), Lease::new("c", Checkpoint::TrimHorizon)]), "");
         assert_eq!(useless_of(&[ended("a", &["b", "c"]), at("b")]), "", "`c` is listed, and has no lease");
-        assert_eq!(useless_of(&[ended("a", &["gone"])]), "a", "deleted before its parent");
+        assert_eq!(useless_of(&[ended("a", &["gone"]), at("b"), at("c")]), "a", "deleted before its parent");
+        assert_eq!(useless_of(&[ended("a", &[])]), "", "`b` and `c` follow it, though it does not say so");
+        assert_eq!(useless_of(&[ended("a", &[]), at("b"), at("c")]), "a");
         assert_eq!(useless_of(&[at("a")]), "");
         assert_eq!(useless_of(&[ended("z", &[])]), "", "newer than the list");
     }

@@ -99,6 +99,8 @@ struct Play {
     random: fastrand::Rng,
     has_deaths: bool,
     has_resharding: bool,
+    /// Bytes that a gate reads ahead: sometimes less than one call may bring, so that its shards take turns.
+    bytes_max: u32,
     ids: u32,
 }
 
@@ -122,6 +124,7 @@ impl Play {
             has_deaths: random.bool(),
             has_resharding: random.bool(),
             ids: 0,
+            bytes_max: if random.u32(0..3) == 0 { 1 << 20 } else { 16 << 20 },
             random,
         }
     }
@@ -163,7 +166,7 @@ impl Play {
                 start: self.start,
                 seed: self.random.u64(..),
             },
-            bytes_max: 16 << 20,
+            bytes_max: self.bytes_max,
             metrics,
             clock: now,
             random: fastrand::f64,

@@ -124,7 +124,13 @@ impl Consumer {
                 }
                 progress = settling.next() => {
                     let what = match progress {
-                        Progress::Taken => continue,
+                        Progress::Taken => {
+                            if settling.is_idle() {
+                                // All of it had been settled before, and nothing will be told of it. The feed may wait for this.
+                                permits.clear();
+                            }
+                            continue;
+                        }
                         Progress::Settled(place) => {
                             permits.retain(|(last, _)| *last > place && !settling.is_idle());
                             What::Settled(place)
@@ -139,12 +145,14 @@ impl Consumer {
                         return;
                     }
                 }
+                Some(Err(failed)) = feeding.join_next() => {
+                    // A fault of ours in the feed is one of the consumer: whoever started it begins again.
+                    if let Ok(panic) = failed.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
                 Some(Batch { fetched, permit }) = batches.recv(), if settling.has_room() => match fetched {
                     Fetched::Records(read) => {
-                        if settling.is_idle() {
-                            // Of a batch that had been settled before, nothing is told.
-                            permits.clear();
-                        }
                         let records: Vec<Record> =
                             read.into_iter().map(|record| record_of(record, &stream, &shard_id)).collect();
                         permits.extend(records.last().and_then(place_after).zip(permit));
@@ -171,7 +179,8 @@ async fn feed_into(mut feed: Feed, budget: Budget, batches: mpsc::Sender<Batch>)
             Fetched::Records(records) => records.iter().map(|record| record.data.len() + RECORD_OVERHEAD).sum(),
             Fetched::End(_) => 0,
         };
-        let permit = if bytes == 0 { None } else { budget.settle_for(held, bytes).await };
+        // Of nothing, it holds nothing, however long the end of a shard waits to be taken.
+        let permit = budget.settle_for(held, bytes).await.filter(|_| bytes > 0);
         if matches!(&fetched, Fetched::Records(records) if records.is_empty()) {
             continue;
         }

@@ -24,8 +24,7 @@ use tokio::time::Instant;
 use self::consumer::{Budget, Command, Consumer, Report, What};
 use self::feed::{FeedOptions, Reading};
 use super::settling::{SettlingOptions, sleep_until};
-use crate::lease::{Input, Output, StopReason, Worker, WorkerOptions};
-use crate::lease::{Lease, Swap};
+use crate::lease::{Checkpoint, Input, Lease, Output, StopReason, Swap, Worker, WorkerOptions};
 use crate::metrics::Metrics;
 use crate::model::Timestamp;
 use crate::port::{Intake, LeaseTable, ShardReader};
@@ -201,9 +200,13 @@ impl Source {
         });
     }
 
-    fn start(&mut self, lease: Lease) {
+    fn start(&mut self, mut lease: Lease) {
         self.terms += 1;
         let (term, options) = (self.terms, &self.options);
+        if lease.checkpoint == Checkpoint::Latest {
+            // A row of the KCL's has no moment. Asked for anew, an iterator at the tip would skip what came since the first one.
+            lease.starts_at.get_or_insert_with(options.clock);
+        }
         let shard: Arc<str> = lease.key.as_str().into();
         tracing::info!(stream = &*options.stream, shard = &*shard, "this gate reads the shard");
         let commands = watch::Sender::new(Command::Read);
@@ -247,7 +250,7 @@ impl Source {
         };
         let shard = self.shards.iter().find(|(_, at_work)| at_work.task.id() == id).map(|(shard, _)| shard.clone());
         let Some(shard) = shard else { return };
-        self.shards.remove(&shard);
+        let was_told = self.shards.remove(&shard).map(|at_work| *at_work.commands.borrow());
         if has_failed {
             tracing::error!(
                 stream = &*self.options.stream,
@@ -257,6 +260,10 @@ impl Source {
             let lease = self.worker.held().find(|lease| lease.key == shard).cloned();
             if let Some(lease) = lease {
                 self.start(lease);
+            }
+            if let (Some(Command::Drain), Some(at_work)) = (was_told, self.shards.get(&shard)) {
+                // It is not told a second time, and the lease waits for it.
+                at_work.commands.send_replace(Command::Drain);
             }
         }
     }
