@@ -88,30 +88,35 @@ impl Drop for Process {
 }
 
 impl Process {
-    fn proc(&self, file: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{file}", self.0.id())).expect("Linux")
-    }
-
-    /// User and system time so far: fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms (proc(5)).
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = self.proc("stat");
-        let after_name = stat.rsplit(") ").next().expect("a name in parentheses");
-        let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum();
-        ticks as f64 / 100.0
+        cpu_seconds(self.0.id())
     }
 
     /// A size out of /proc/PID/status, such as VmRSS, in MiB.
     pub fn mib(&self, name: &str) -> f64 {
-        let status = self.proc("status");
+        let status = proc(self.0.id(), "status");
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a known name");
         line.trim().trim_end_matches(" kB").parse::<f64>().expect("kilobytes") / 1024.0
     }
+}
+
+fn proc(process: u32, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{process}/{file}")).expect("Linux")
+}
+
+/// User and system time of a process so far: fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms (proc(5)).
+pub fn cpu_seconds(process: u32) -> f64 {
+    let stat = proc(process, "stat");
+    let after_name = stat.rsplit(") ").next().expect("a name in parentheses");
+    let ticks: u64 = after_name.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("ticks")).sum();
+    ticks as f64 / 100.0
 }
 
 /// A gate process with a home of its own.
 pub struct Gate {
     pub process: Process,
     pub listen: SocketAddr,
+    pub admin: SocketAddr,
     /// From the start of the process to its word that it is ready.
     pub ready_after: Duration,
     _home: tempfile::TempDir,
@@ -120,11 +125,15 @@ pub struct Gate {
 impl Gate {
     /// The gate on its own store, or before an upstream.
     pub fn start(upstream: Option<SocketAddr>) -> Self {
-        let home = tempfile::tempdir().expect("a directory");
         let config = upstream.map_or_else(
             || "backend: local\n".to_owned(),
             |to| format!("backend: aws\naws: {{region: us-east-1, kinesis_endpoint: 'http://{to}', sqs_endpoint: 'http://{to}'}}\n"),
         );
+        Self::with(&config)
+    }
+
+    pub fn with(config: &str) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
         std::fs::write(home.path().join("meshgate.yaml"), config).expect("a file");
         let started = Instant::now();
         let child = Command::new(Self::binary())
@@ -137,16 +146,29 @@ impl Gate {
             .spawn();
         let mut process = Process(child.expect("the gate starts"));
         let mut lines = BufReader::new(process.0.stderr.take().expect("piped")).lines();
-        let listen = loop {
+        let (listen, admin) = loop {
             let line = lines.next().expect("the gate says when it is ready").expect("text");
             let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = said["fields"]["listen"].as_str() {
-                break address.parse().expect("an address");
+            let address = |name: &str| Some(said["fields"][name].as_str()?.parse().expect("an address"));
+            if let Some(addresses) = address("listen").zip(address("admin")) {
+                break addresses;
             }
         };
         let ready_after = started.elapsed();
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, listen, ready_after, _home: home }
+        Self { process, listen, admin, ready_after, _home: home }
+    }
+
+    /// The values of a metric on the admin port, one a series.
+    pub fn metric(&self, name: &str) -> Vec<f64> {
+        let mut stream = TcpStream::connect(self.admin).expect("the admin port listens");
+        let request = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        let series =
+            text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+        series.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a value")).collect()
     }
 
     /// That of this build, or the one MESHGATE_BENCH_GATE names.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
@@ -62,6 +62,8 @@ pub struct Settling {
     ledger: Ledger,
     under_way: JoinSet<Vec<bool>>,
     batches: HashMap<Id, BatchId>,
+    /// Batches that have no turn yet are given up then.
+    is_draining: watch::Sender<bool>,
     started: Instant,
     /// What an earlier reader has settled: all up to and with it.
     after: Option<Place>,
@@ -82,6 +84,7 @@ impl Settling {
             ledger,
             under_way: JoinSet::new(),
             batches: HashMap::new(),
+            is_draining: watch::Sender::new(false),
             started: Instant::now(),
             after,
             untaken: VecDeque::new(),
@@ -103,6 +106,7 @@ impl Settling {
     /// Nothing further is begun.
     pub fn drain(&mut self) {
         self.handle(Input::Drain);
+        self.is_draining.send_replace(true);
     }
 
     /// Whether all that was taken in is settled.
@@ -177,9 +181,13 @@ impl Settling {
 
     fn begin(&mut self, batch: BatchId, records: Vec<Record>) {
         let (intake, stream) = (Arc::clone(&self.options.intake), Arc::clone(&self.options.stream));
-        let turns = Arc::clone(&self.options.turns);
+        let (turns, mut is_draining) = (Arc::clone(&self.options.turns), self.is_draining.subscribe());
         let task = self.under_way.spawn(async move {
-            let _turn = turns.acquire().await;
+            let _turn = tokio::select! {
+                biased;
+                Ok(_) = is_draining.wait_for(|is_draining| *is_draining) => return Vec::new(),
+                turn = turns.acquire() => turn,
+            };
             // Too many in flight, or rules that no longer cover the stream: the records wait.
             let outcomes = intake.settle(&stream, records).await.unwrap_or_default();
             outcomes.iter().map(|outcome| !matches!(outcome.settlement, Settlement::Unsettled(_))).collect()

@@ -1,5 +1,6 @@
 //! Success at full speed, for benchmarks: answers made beforehand, nothing decoded, nothing kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,15 +11,19 @@ use serde_json::{Value, json};
 
 use super::{Kept, Queue, Stream, aws_error, operation_of, queue_of, response, shard_id, text};
 
+/// What a bench answers itself: the status and the body, by operation and request.
+pub type Own = dyn Fn(&str, &Bytes) -> Option<(u16, Bytes)> + Send + Sync;
+
 /// Answers by how many entries the request holds.
 pub struct Canned {
     latency: Duration,
+    own: Option<Arc<Own>>,
     records: Vec<Bytes>,
     messages: Vec<Bytes>,
 }
 
 impl Canned {
-    pub fn new(latency: Duration) -> Self {
+    pub fn new(latency: Duration, own: Option<Arc<Own>>) -> Self {
         let record = json!({"ShardId": shard_id(0), "SequenceNumber": format!("{:056}", 1)});
         let records = (0..=500)
             .map(|count| json!({"FailedRecordCount": 0, "Records": vec![record.clone(); count]}).to_string().into())
@@ -32,7 +37,7 @@ impl Canned {
                 json!({"Successful": successful, "Failed": []}).to_string().into()
             })
             .collect();
-        Self { latency, records, messages }
+        Self { latency, own, records, messages }
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -40,6 +45,9 @@ impl Canned {
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
+        }
+        if let Some((status, answer)) = self.own.as_ref().and_then(|own| own(&operation, &body)) {
+            return Response::builder().status(status).body(Full::new(answer)).expect("a valid response");
         }
         let answer = match operation.as_str() {
             // A quote inside a JSON string is escaped, so that these are keys and nothing else.

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 
 mod canned;
 
-use canned::Canned;
+use canned::{Canned, Own};
 
 pub const REGION: &str = "eu-west-1";
 pub const ACCOUNT: &str = "123456789012";
@@ -125,7 +125,12 @@ impl Upstream {
 
     /// Answers every `PutRecords` and `SendMessageBatch` with success, after `latency`.
     pub async fn start_canned(latency: Duration) -> Self {
-        Self::serve(Some(Arc::new(Canned::new(latency)))).await
+        Self::serve(Some(Arc::new(Canned::new(latency, None)))).await
+    }
+
+    /// The same, save for what the bench answers itself.
+    pub async fn start_canned_beside(own: Arc<Own>) -> Self {
+        Self::serve(Some(Arc::new(Canned::new(Duration::ZERO, Some(own))))).await
     }
 
     pub fn url(&self) -> String {

@@ -172,7 +172,8 @@ impl Consumer {
 async fn feed_into(mut feed: Feed, budget: Budget, batches: mpsc::Sender<Batch>) {
     loop {
         feed.ready().await;
-        let Some(held) = budget.take(feed.call_bytes_max()).await else { return };
+        let most = feed.call_max();
+        let Some(held) = budget.take(most.bytes + most.records * RECORD_OVERHEAD).await else { return };
         let Some(fetched) = feed.next().await else { continue };
         let is_end = matches!(fetched, Fetched::End(_));
         let bytes = match &fetched {
@@ -203,5 +204,101 @@ fn place_after(record: &Record) -> Option<Place> {
     match &record.position {
         Position::InShard { sequence, .. } => Some(Place { sequence: sequence.clone(), sub_sequence: u64::MAX }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::model::{Shard, Timestamp};
+    use crate::port::{BoxFuture, ReadError, ReadFrom, ShardBatch, ShardReader, Subscription};
+    use crate::source::kinesis_stream::feed::Reading;
+
+    /// Gives so many records of 1,000 bytes with each call, this far from the tip.
+    #[derive(Debug)]
+    struct Full {
+        records: usize,
+        behind: i64,
+        calls: AtomicUsize,
+    }
+
+    impl ShardReader for Full {
+        fn shards<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Shard>, ReadError>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn iterator<'a>(&'a self, _: &'a str, _: &'a str, _: ReadFrom<'a>) -> BoxFuture<'a, Result<String, ReadError>> {
+            Box::pin(async { Ok("from here".to_owned()) })
+        }
+
+        fn records<'a>(&'a self, _: &'a str, _: &'a str, _: usize) -> BoxFuture<'a, Result<ShardBatch, ReadError>> {
+            self.calls.fetch_add(1, Relaxed);
+            let record = ShardRecord {
+                sequence_number: "1".into(),
+                data: vec![0; 1_000].into(),
+                partition_key: None,
+                arrived: Timestamp::default(),
+            };
+            let batch = ShardBatch {
+                records: vec![record; self.records],
+                next: Some("and on".into()),
+                children: Vec::new(),
+                millis_behind_latest: self.behind,
+            };
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(batch)
+            })
+        }
+
+        fn subscribe<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: &'a str,
+            _: ReadFrom<'a>,
+        ) -> BoxFuture<'a, Result<Box<dyn Subscription>, ReadError>> {
+            Box::pin(async { Err(ReadError::Refused("it is polled".into())) })
+        }
+    }
+
+    /// Feeds of 64 shards that share 16 MiB, for a minute in which nobody takes what they read: the calls that were made.
+    async fn calls(records: usize, behind: i64) -> usize {
+        let reader = Arc::new(Full { records, behind, calls: AtomicUsize::new(0) });
+        let budget = Budget::new(16 << 20);
+        let mut feeding = JoinSet::new();
+        let mut untaken = Vec::new();
+        for shard in 0..64 {
+            let options = FeedOptions {
+                reader: Arc::clone(&reader) as _,
+                stream: "raw".into(),
+                shard: shard.to_string().into(),
+                reading: Reading::Polling { idle: Duration::from_secs(1) },
+                metrics: Arc::new(Metrics::new()),
+                random: || 0.5,
+            };
+            let lease = Lease::new(shard.to_string(), Checkpoint::TrimHorizon);
+            let (fetched, batches) = mpsc::channel(1);
+            feeding.spawn(feed_into(Feed::new(options, &lease), budget.clone(), fetched));
+            untaken.push(batches);
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        reader.calls.load(Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_and_not_taken_is_bounded_however_many_shards_are_behind() {
+        assert_eq!(calls(10_000, 3_600_000).await, 1, "15 MB with the first call, and nothing is left for another");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shards_at_rest_do_not_wait_for_one_another() {
+        // Of 64 a second that would be due; 10 a second would be made if each call had to be given room for the most there is.
+        let calls = calls(0, 0).await;
+        assert!(calls > 2_000, "{calls}");
     }
 }

@@ -21,6 +21,9 @@ const RECORDS_MAX: usize = 10_000;
 /// The most that `GetRecords` gives, in bytes.
 const CALL_BYTES_MAX: usize = 10 * 1024 * 1024;
 
+/// What a shard takes in, in a second: 1 MB and 1,000 records.
+const WRITTEN_A_SECOND: Size = Size { records: 1_000, bytes: 1 << 20 };
+
 /// Between two calls for one shard: 5 a second.
 const CALL_INTERVAL: Duration = Duration::from_millis(200);
 /// What a shard gives in a second; after more, `GetRecords` refuses for as long.
@@ -40,6 +43,13 @@ pub enum Reading {
     Polling { idle: Duration },
     /// Sent to this consumer, a name or an ARN, with 2 MB a second and shard of its own.
     FanOut { consumer: String },
+}
+
+/// How much comes with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub records: usize,
+    pub bytes: usize,
 }
 
 /// Where a feed reads.
@@ -107,6 +117,8 @@ pub struct Feed {
     /// The wait after a batch of nothing: grows while nothing comes.
     idle: Duration,
     failures: u32,
+    /// When nothing was left behind in the shard, if that was with the last call.
+    at_tip: Option<Instant>,
     complained: Option<Instant>,
     ended: Option<Vec<ChildShard>>,
 }
@@ -122,6 +134,7 @@ impl Feed {
             not_before: Instant::now(),
             idle: CALL_INTERVAL,
             failures: 0,
+            at_tip: None,
             complained: None,
             ended: None,
         }
@@ -132,12 +145,21 @@ impl Feed {
         tokio::time::sleep_until(self.not_before).await;
     }
 
-    /// What one call may bring, in bytes. What is sent by itself comes in small pieces.
-    pub fn call_bytes_max(&self) -> usize {
-        match self.options.reading {
-            Reading::Polling { .. } => CALL_BYTES_MAX,
-            Reading::FanOut { .. } => 0,
-        }
+    /// What one call may bring. Of a shard that was read to its tip no more than has been written since, so that shards at rest do not
+    /// wait for one another's calls. What is sent by itself comes in small pieces.
+    pub fn call_max(&self) -> Size {
+        let (records, bytes) = match (&self.options.reading, self.at_tip) {
+            (Reading::FanOut { .. }, _) => (0, 0),
+            (Reading::Polling { .. }, None) => (RECORDS_MAX, CALL_BYTES_MAX),
+            (Reading::Polling { .. }, Some(at)) => {
+                // And a second's worth, for the time the call itself takes.
+                let seconds = at.elapsed().as_secs_f64() + 1.0;
+                let written = |a_second: usize, most: usize| ((a_second as f64 * seconds) as usize).min(most);
+                let Size { records, bytes } = WRITTEN_A_SECOND;
+                (written(records, RECORDS_MAX), written(bytes, CALL_BYTES_MAX))
+            }
+        };
+        Size { records, bytes }
     }
 
     /// Asks once, or waits for what is sent. Nothing comes of a failure, which is tried again with the next call. After
@@ -172,7 +194,8 @@ impl Feed {
         self.iterator.clone_from(&batch.next);
         let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
         let within_rate = Duration::from_secs_f64(bytes as f64 / BYTES_A_SECOND);
-        let is_at_tip = batch.records.is_empty() && batch.millis_behind_latest == 0;
+        self.at_tip = (batch.millis_behind_latest == 0).then_some(called);
+        let is_at_tip = batch.records.is_empty() && self.at_tip.is_some();
         self.idle = if is_at_tip { self.idle.mul_f64(1.5).min(idle_max) } else { CALL_INTERVAL };
         self.not_before = called + within_rate.max(if is_at_tip { self.idle } else { CALL_INTERVAL });
         Ok(Some(batch))
