@@ -9,7 +9,7 @@
 //!   keeps the order);
 //! * what failed waits and is tried again, for ever: a shard whose far end is down stands still, and says so.
 //!
-//! How much is taken in at once is the caller's to bound, by [`Ledger::records`] and [`Ledger::bytes`].
+//! How much is taken in at once is the caller's to bound, by [`Ledger::span`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -191,6 +191,11 @@ impl Ledger {
     /// Taken in and not settled.
     pub fn records(&self) -> usize {
         self.unsettled
+    }
+
+    /// From the first that is not settled to the last taken in: what is settled behind another one counts, since it is not done with.
+    pub fn span(&self) -> usize {
+        self.entries.len()
     }
 
     /// Data and partition keys of what is taken in and not settled.

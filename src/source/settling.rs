@@ -60,8 +60,10 @@ pub enum Progress {
 pub struct Settling {
     options: SettlingOptions,
     ledger: Ledger,
-    under_way: JoinSet<Vec<bool>>,
+    under_way: JoinSet<Result<Vec<bool>, IntakeError>>,
     batches: HashMap<Id, BatchId>,
+    /// Why the last batch was not taken, where it was not.
+    refused: Option<IntakeError>,
     /// Batches that have no turn yet are given up then.
     is_draining: watch::Sender<bool>,
     started: Instant,
@@ -84,6 +86,7 @@ impl Settling {
             ledger,
             under_way: JoinSet::new(),
             batches: HashMap::new(),
+            refused: None,
             is_draining: watch::Sender::new(false),
             started: Instant::now(),
             after,
@@ -116,7 +119,7 @@ impl Settling {
 
     /// Whether it has use for more.
     pub fn has_room(&self) -> bool {
-        self.untaken.is_empty() && self.ledger.records() < RECORDS_MAX
+        self.untaken.is_empty() && self.ledger.span() < RECORDS_MAX
     }
 
     /// The next that comes of it. May be dropped and asked again.
@@ -141,7 +144,10 @@ impl Settling {
             let (batch, settled) = tokio::select! {
                 biased;
                 Some(answered) = self.under_way.join_next_with_id() => match answered {
-                    Ok((id, settled)) => (self.batches.remove(&id), settled),
+                    Ok((id, settled)) => {
+                        self.refused = settled.as_ref().err().cloned();
+                        (self.batches.remove(&id), settled.unwrap_or_default())
+                    }
                     // It came to grief on the way: none of it counts as settled.
                     Err(error) => (self.batches.remove(&error.id()), Vec::new()),
                 },
@@ -155,11 +161,11 @@ impl Settling {
 
     /// Gives the ledger what it has room for: a container can hold very many.
     fn unfold(&mut self) -> Result<(), IntakeError> {
-        while self.ledger.records() < RECORDS_MAX
+        while self.ledger.span() < RECORDS_MAX
             && let Some(record) = self.untaken.front()
         {
             let mut parts = self.options.intake.unfold(&self.options.stream, record.clone())?;
-            if self.options.is_taken_apart && parts.len() > 1 {
+            if self.options.is_taken_apart && parts.iter().any(|part| part.part_of.is_some()) {
                 parts = vec![record.clone()];
             }
             let place = place_of(record);
@@ -185,12 +191,12 @@ impl Settling {
         let task = self.under_way.spawn(async move {
             let _turn = tokio::select! {
                 biased;
-                Ok(_) = is_draining.wait_for(|is_draining| *is_draining) => return Vec::new(),
+                Ok(_) = is_draining.wait_for(|is_draining| *is_draining) => return Ok(Vec::new()),
                 turn = turns.acquire() => turn,
             };
             // Too many in flight, or rules that no longer cover the stream: the records wait.
-            let outcomes = intake.settle(&stream, records).await.unwrap_or_default();
-            outcomes.iter().map(|outcome| !matches!(outcome.settlement, Settlement::Unsettled(_))).collect()
+            let outcomes = intake.settle(&stream, records).await?;
+            Ok(outcomes.iter().map(|outcome| !matches!(outcome.settlement, Settlement::Unsettled(_))).collect())
         });
         self.batches.insert(task.id(), batch);
     }
@@ -219,6 +225,7 @@ impl Settling {
             }
             return;
         }
+        let reason = uncovered.or(self.refused.as_ref()).map(ToString::to_string);
         let now = Instant::now();
         let (since, said) = self.stalled.get_or_insert((now, None));
         let stalled = now - *since;
@@ -232,8 +239,7 @@ impl Settling {
             shard = &**shard,
             stalled_seconds = stalled.as_secs(),
             sequence = held_up.map(|place| &*place.sequence),
-            reason = uncovered
-                .map_or_else(|| "the lines about records that could not be settled tell".into(), ToString::to_string),
+            reason = reason.as_deref().unwrap_or("the lines about records that could not be settled tell"),
             "the shard stands still: its next record cannot be settled, and none is skipped"
         );
     }
