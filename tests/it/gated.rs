@@ -129,11 +129,11 @@ fn range(shard: &Value) -> (u128, u128) {
     (bound("StartingHashKey"), bound("EndingHashKey"))
 }
 
-/// Splits the widest shard of a stream, or merges its first two neighbours.
-fn reshard(kinesis: &mut Kinesis, stream: &str, merge: bool) {
+/// Splits the widest shard of a stream, or, where it has four, merges its first two.
+fn reshard(kinesis: &mut Kinesis, stream: &str) {
     let mut shards = open_shards(kinesis, stream);
     shards.sort_by_key(|shard| range(shard).0);
-    let done = if merge && shards.len() > 1 {
+    let done = if shards.len() > 3 {
         let request = json!({"StreamName": stream, "ShardToMerge": shards[0]["ShardId"], "AdjacentShardToMerge": shards[1]["ShardId"]});
         kinesis.call("MergeShards", &request)
     } else {
@@ -184,7 +184,7 @@ fn every_record_of_a_raw_stream_is_on_the_mesh_stream_or_in_the_queue_whatever_h
             victim.wait(Duration::from_secs(5));
             kills += 1;
         }
-        reshard(&mut kinesis.kinesis(), if rounds % 2 == 0 { RAW } else { MESH }, rounds % 6 == 4);
+        reshard(&mut kinesis.kinesis(), if rounds % 2 == 0 { RAW } else { MESH });
         victim = gate(&kinesis, &aws, &options);
     }
     stop.store(true, Relaxed);
