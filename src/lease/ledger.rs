@@ -110,7 +110,6 @@ pub struct Ledger {
     /// Unsettled entries of each key, in order.
     lines: HashMap<String, VecDeque<u64>>,
     unsettled: usize,
-    bytes: usize,
     /// Whether a batch could be made that could not when it was last tried.
     changed: bool,
     settled: Option<Place>,
@@ -133,7 +132,6 @@ impl Ledger {
             batches: 0,
             lines: HashMap::new(),
             unsettled: 0,
-            bytes: 0,
             changed: false,
             settled: None,
             fate: Fate::Reading,
@@ -198,11 +196,6 @@ impl Ledger {
         self.entries.len()
     }
 
-    /// Data and partition keys of what is taken in and not settled.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// How often the record that holds up all others has failed, and its place.
     pub fn held_up(&self) -> Option<(&Place, u32)> {
         self.entries.front().filter(|entry| entry.attempts > 0).map(|entry| (&entry.place, entry.attempts))
@@ -212,7 +205,6 @@ impl Ledger {
         let number = self.first + self.entries.len() as u64;
         if let Some(record) = &record {
             self.unsettled += 1;
-            self.bytes += record.size();
             self.ready.insert(number);
             self.changed = true;
             if let Some(key) = self.line_key(record) {
@@ -290,7 +282,6 @@ impl Ledger {
     fn settle(&mut self, number: u64) {
         let Some(record) = self.entry(number).record.take() else { return };
         self.unsettled -= 1;
-        self.bytes -= record.size();
         let Some(key) = self.line_key(&record).map(str::to_owned) else { return };
         if let Some(line) = self.lines.get_mut(&key) {
             line.retain(|other| *other != number);

@@ -1,7 +1,7 @@
 //! What a far end does not take as it is, whatever is tried: without a verdict, it would be tried for ever, and a shard would stand still.
 //!
-//! A record that the mesh stream refuses as invalid, while it takes others of its batch, goes to the dead-letter queue. A letter that is too
-//! large for its queue goes without the event, where that is still on the stream it was read from.
+//! A record that the mesh stream refuses as invalid, while it takes others of its batch, goes to the dead-letter queue. Letters that their
+//! queue does not take are [`super::letters`]' to deal with.
 
 use std::sync::Arc;
 
@@ -9,9 +9,8 @@ use super::gate::Gate;
 use super::rules::InForce;
 use super::streams::StreamFacts;
 use crate::config::Route;
-
 use crate::gate::judge;
-use crate::model::{Outcome, Record, Settlement, Timestamp, Trouble, Unsettled};
+use crate::model::{Outcome, Record, Settlement, Timestamp, Trouble, Unsettled, Verdict};
 
 impl Gate {
     /// Quarantines the records that the mesh stream finds invalid.
@@ -28,7 +27,7 @@ impl Gate {
                 continue;
             };
             // A letter that failed is not helped by another one.
-            if outcome.judgement.verdict != crate::model::Verdict::Forward {
+            if outcome.judgement.verdict != Verdict::Forward {
                 continue;
             }
             let judged = judge::refused_by_stream(set, record, message, now);

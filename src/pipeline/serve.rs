@@ -198,12 +198,13 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         let mut told = stop.subscribe();
         async move { drop(told.wait_for(|stop| *stop).await) }
     };
+    let mut keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
+    in_place(|| keeper.begin());
+    // What the checks remember is marked as in use by now: nothing is settled before.
     let sources = match &sinks.clients {
         Some(clients) => gated::start(config, clients, &gate, &service_metrics, &worker_id(&instance), told)?,
         None => JoinSet::new(),
     };
-    let mut keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
-    in_place(|| keeper.begin());
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
     let keeper = tokio::spawn(super::keeper::keep(keeper, config.snapshot_every, told()));
     let mut reloads = JoinSet::new();

@@ -62,7 +62,7 @@ fn a_checkpoint_waits_for_the_lowest_unsettled_place() {
     assert_eq!(records, ["2/0"]);
     answer(&mut ledger, again, &[true], 80);
     assert_eq!(settled(ledger.poll(80)), place(5, 0));
-    assert_eq!((ledger.records(), ledger.bytes()), (0, 0));
+    assert_eq!((ledger.records(), ledger.span()), (0, 0));
 }
 
 #[test]

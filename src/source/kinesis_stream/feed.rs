@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::lease::{Checkpoint, Lease};
 use crate::metrics::Metrics;
-use crate::model::Timestamp;
+use crate::model::{Shard, Timestamp};
 use crate::port::{ChildShard, ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord, Subscription};
 
 /// Records asked for at once: the most that `GetRecords` gives.
@@ -173,7 +173,16 @@ impl Feed {
             Reading::FanOut { consumer } => self.receive(&consumer).await,
         };
         match fetched {
-            Ok(batch) => batch.map(|batch| Fetched::Records(self.note(batch))),
+            Ok(Some(batch)) => {
+                let is_end = batch.next.is_none();
+                let children = batch.children.clone();
+                let records = self.note(batch);
+                if is_end {
+                    self.end(children).await;
+                }
+                Some(Fetched::Records(records))
+            }
+            Ok(None) => None,
             Err(error) => {
                 self.failed(error).await;
                 None
@@ -226,17 +235,31 @@ impl Feed {
 
     /// Remembers how far a batch reaches.
     fn note(&mut self, batch: ShardBatch) -> Vec<ShardRecord> {
-        let ShardBatch { records, next, children, millis_behind_latest } = batch;
+        let ShardBatch { records, millis_behind_latest, .. } = batch;
         self.failures = 0;
         if let Some(last) = records.last() {
             self.from = From::After(last.sequence_number.clone());
         }
-        if next.is_none() {
-            self.ended = Some(children);
-        }
         let FeedOptions { stream, shard, metrics, .. } = &self.options;
         metrics.shard_lag.with_label_values(&[&**stream, &**shard]).set(millis_behind_latest);
         records
+    }
+
+    /// Takes the end of a shard for one only where it names the shards that follow, as Kinesis does, or where the stream lists it as closed or
+    /// not at all: an open shard that is taken for ended is read by nobody again.
+    async fn end(&mut self, children: Vec<ChildShard>) {
+        if !children.is_empty() {
+            self.ended = Some(children);
+            return;
+        }
+        (self.iterator, self.subscription) = (None, None);
+        let FeedOptions { reader, stream, shard, .. } = &self.options;
+        // Without a list, the end is read again, and asked about again.
+        let Ok(shards) = reader.shards(stream).await else { return };
+        let is_open = |other: &Shard| other.id == *shard && other.ending_sequence_number.is_none();
+        if !shards.is_empty() && !shards.iter().any(is_open) {
+            self.ended = Some(followers(&shards, shard));
+        }
     }
 
     async fn failed(&mut self, error: ReadError) {
@@ -260,7 +283,7 @@ impl Feed {
                 "the stream no longer has this shard: its records are older than the stream keeps any; those that were not \
                  settled are gone, and the shards that follow it are read"
             );
-            self.ended = Some(Vec::new());
+            self.ended = Some(followers(&shards, shard));
             return;
         }
         let ceiling = WAIT.0.saturating_mul(1 << self.failures.min(16)).min(WAIT.1);
@@ -280,9 +303,94 @@ impl Feed {
     }
 }
 
+/// The shards that come of one, as a list of all shards tells.
+fn followers(shards: &[Shard], parent: &str) -> Vec<ChildShard> {
+    let parents = |shard: &Shard| -> Vec<String> {
+        [&shard.parent, &shard.adjacent_parent].into_iter().flatten().cloned().collect()
+    };
+    let follower = |shard: &Shard| ChildShard { id: shard.id.to_string(), parents: parents(shard), range: shard.range };
+    shards.iter().map(follower).filter(|child| child.parents.iter().any(|id| id == parent)).collect()
+}
+
 impl Drop for Feed {
     fn drop(&mut self) {
         let FeedOptions { stream, shard, metrics, .. } = &self.options;
         drop(metrics.shard_lag.remove_label_values(&[&**stream, &**shard]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::HashKeyRange;
+    use crate::port::BoxFuture;
+
+    /// A shard that has no next iterator and names nobody, of a stream with these shards: each with its parent, and whether it is closed.
+    struct Unnamed(Option<&'static [(&'static str, Option<&'static str>, bool)]>);
+
+    impl ShardReader for Unnamed {
+        fn shards<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Shard>, ReadError>> {
+            let shard = |(id, parent, is_closed): &(&str, Option<&str>, bool)| Shard {
+                id: (*id).into(),
+                parent: parent.map(str::to_owned),
+                adjacent_parent: None,
+                range: HashKeyRange::divide(1).next().expect("one"),
+                starting_sequence_number: "1".into(),
+                ending_sequence_number: is_closed.then(|| "9".into()),
+            };
+            let listed = self.0.map(|shards| shards.iter().map(shard).collect());
+            Box::pin(async { listed.ok_or(ReadError::Unavailable("down".into())) })
+        }
+
+        fn iterator<'a>(&'a self, _: &'a str, _: &'a str, _: ReadFrom<'a>) -> BoxFuture<'a, Result<String, ReadError>> {
+            Box::pin(async { Ok("from here".to_owned()) })
+        }
+
+        fn records<'a>(&'a self, _: &'a str, _: &'a str, _: usize) -> BoxFuture<'a, Result<ShardBatch, ReadError>> {
+            let batch = ShardBatch { records: Vec::new(), next: None, children: Vec::new(), millis_behind_latest: 0 };
+            Box::pin(async { Ok(batch) })
+        }
+
+        fn subscribe<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: &'a str,
+            _: ReadFrom<'a>,
+        ) -> BoxFuture<'a, Result<Box<dyn Subscription>, ReadError>> {
+            Box::pin(async { Err(ReadError::Refused("it is polled".into())) })
+        }
+    }
+
+    /// What comes after the batch that is said to be the last: `None` where it is not taken for the end.
+    async fn end_of(shards: Option<&'static [(&'static str, Option<&'static str>, bool)]>) -> Option<Vec<String>> {
+        let options = FeedOptions {
+            reader: Arc::new(Unnamed(shards)),
+            stream: "raw".into(),
+            shard: "a".into(),
+            reading: Reading::Polling { idle: Duration::from_secs(1) },
+            metrics: Arc::new(Metrics::new()),
+            random: || 0.5,
+        };
+        let mut feed = Feed::new(options, &Lease::new("a", Checkpoint::TrimHorizon));
+        assert!(matches!(feed.next().await, Some(Fetched::Records(records)) if records.is_empty()));
+        match feed.next().await {
+            Some(Fetched::End(children)) => Some(children.into_iter().map(|child| child.id).collect()),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shard_has_ended_only_where_its_stream_says_so() {
+        assert_eq!(end_of(Some(&[("a", None, false)])).await, None, "it is open");
+        assert_eq!(end_of(None).await, None, "nobody can say");
+        assert_eq!(end_of(Some(&[])).await, None, "a stream has shards");
+        let split: &[_] = &[("a", None, true), ("b", Some("a"), false), ("c", Some("a"), false), ("d", None, false)];
+        assert_eq!(end_of(Some(split)).await, Some(vec!["b".into(), "c".into()]));
+        assert_eq!(
+            end_of(Some(&[("d", None, false)])).await,
+            Some(Vec::new()),
+            "it is older than the stream keeps any"
+        );
     }
 }
