@@ -14,7 +14,7 @@ use crate::port::LeaseTable;
 use crate::sink::local::LocalLeases;
 use crate::source::kinesis_stream::aws::KinesisReader;
 use crate::source::kinesis_stream::lease_table::DynamoDbLeases;
-use crate::source::kinesis_stream::{Source, SourceOptions};
+use crate::source::kinesis_stream::{SourceOptions, keep_reading};
 
 /// How often the shards of a stream are listed, to find those without a lease. Milliseconds.
 const SYNC_EVERY_MS: u64 = 60_000;
@@ -29,7 +29,7 @@ pub fn start<F: Future<Output = ()> + Send + 'static>(
     gate: &Arc<Gate>,
     metrics: &Arc<Metrics>,
     worker: &str,
-    told: impl Fn() -> F,
+    told: impl Fn() -> F + Clone + Send + 'static,
 ) -> Result<JoinSet<()>, StartError> {
     let mut sources = JoinSet::new();
     for stream in &config.streams {
@@ -46,7 +46,7 @@ pub fn start<F: Future<Output = ()> + Send + 'static>(
             clock: super::now,
             random: fastrand::f64,
         };
-        sources.spawn(Source::new(options).run(told()));
+        sources.spawn(keep_reading(options, told.clone()));
     }
     Ok(sources)
 }

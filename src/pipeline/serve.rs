@@ -194,15 +194,18 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         random: || fastrand::u128(..),
     };
     let stop = watch::Sender::new(false);
-    let told = || {
-        let mut told = stop.subscribe();
-        async move { drop(told.wait_for(|stop| *stop).await) }
+    let told = {
+        let stop = stop.subscribe();
+        move || {
+            let mut told = stop.clone();
+            async move { drop(told.wait_for(|stop| *stop).await) }
+        }
     };
     let mut keeper = Keeper::new(Arc::clone(&rules), Arc::clone(&service_metrics), config.state.clone(), super::now);
     in_place(|| keeper.begin());
     // What the checks remember is marked as in use by now: nothing is settled before.
     let sources = match &sinks.clients {
-        Some(clients) => gated::start(config, clients, &gate, &service_metrics, &worker_id(&instance), told)?,
+        Some(clients) => gated::start(config, clients, &gate, &service_metrics, &worker_id(&instance), told.clone())?,
         None => JoinSet::new(),
     };
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));

@@ -1,5 +1,7 @@
 //! The doors to the world: what a gate is given as its stream, its table, its mesh stream and its queue.
 
+use std::time::Duration;
+
 use meshgate::decode::kpl;
 use meshgate::lease::{Checkpoint, Lease, Swap, Swapped};
 use meshgate::model::{
@@ -10,12 +12,15 @@ use meshgate::port::{
     ShardBatch, ShardReader, ShardRecord, StreamReader, Subscription, TableError,
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::streams::active_stream;
-use super::world::{Fate, State, World, now};
+use super::world::{Door, Fate, Raw, RawShard, State, World, now};
 
 /// How long an iterator lives, in milliseconds.
 const ITERATOR_MS: i64 = 300_000;
+/// How long a subscription lasts.
+const SUBSCRIPTION: Duration = Duration::from_secs(300);
 
 fn down() -> String {
     "scripted to be down".to_owned()
@@ -24,11 +29,11 @@ fn down() -> String {
 impl ShardReader for World {
     fn shards<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Shard>, ReadError>> {
         Box::pin(async move {
-            if self.call().await != Fate::Works {
+            if self.call(Door::Raw).await != Fate::Works {
                 return Err(ReadError::Throttled(down()));
             }
             let state = self.lock();
-            let shard = |(id, shard): (&String, &super::world::RawShard)| Shard {
+            let shard = |(id, shard): (&String, &RawShard)| Shard {
                 id: id.as_str().into(),
                 parent: shard.parents.first().cloned(),
                 adjacent_parent: shard.parents.get(1).cloned(),
@@ -36,7 +41,7 @@ impl ShardReader for World {
                 starting_sequence_number: "1".into(),
                 ending_sequence_number: shard.is_closed.then(|| "9".into()),
             };
-            Ok(state.shards.iter().map(shard).collect())
+            Ok(state.shards.iter().filter(|(_, shard)| !shard.is_trimmed).map(shard).collect())
         })
     }
 
@@ -47,28 +52,17 @@ impl ShardReader for World {
         from: ReadFrom<'a>,
     ) -> BoxFuture<'a, Result<String, ReadError>> {
         Box::pin(async move {
-            if self.call().await != Fate::Works {
+            if self.call(Door::Raw).await != Fate::Works {
                 return Err(ReadError::Unavailable(down()));
             }
-            let state = self.lock();
-            let records = &state.shards[shard].records;
-            let sequence = |text: &str| text.parse::<u64>().expect("a number of this stream");
-            let at = match from {
-                ReadFrom::TrimHorizon => 0,
-                ReadFrom::Latest => records.len(),
-                ReadFrom::AtSequence(number) => records.partition_point(|record| record.sequence < sequence(number)),
-                ReadFrom::AfterSequence(number) => {
-                    records.partition_point(|record| record.sequence <= sequence(number))
-                }
-                ReadFrom::AtTimestamp(time) => records.partition_point(|record| record.arrived < time),
-            };
+            let at = begin(&self.lock(), shard, from)?;
             Ok(format!("{shard} {at} {}", now().millis()))
         })
     }
 
     fn records<'a>(&'a self, _: &'a str, iterator: &'a str, _: usize) -> BoxFuture<'a, Result<ShardBatch, ReadError>> {
         Box::pin(async move {
-            let fate = self.call().await;
+            let fate = self.call(Door::Raw).await;
             let batch = {
                 let mut state = self.lock();
                 let mut parts = iterator.split(' ');
@@ -79,7 +73,7 @@ impl ShardReader for World {
                 if is_old || state.percent(stale) {
                     return Err(ReadError::ExpiredIterator);
                 }
-                read(&mut state, shard, at.parse().expect("a place"))
+                read(&mut state, shard, at.parse().expect("a place"))?
             };
             self.answer().await;
             match fate {
@@ -94,18 +88,83 @@ impl ShardReader for World {
         &'a self,
         _: &'a str,
         _: &'a str,
-        _: &'a str,
-        _: ReadFrom<'a>,
+        shard: &'a str,
+        from: ReadFrom<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Subscription>, ReadError>> {
-        Box::pin(async { Err(ReadError::Refused("it is polled".into())) })
+        Box::pin(async move {
+            if self.call(Door::Raw).await == Fate::Fails {
+                return Err(ReadError::Throttled(down()));
+            }
+            let mut state = self.lock();
+            let at = begin(&state, shard, from)?;
+            let newest = state.subscriptions.entry(shard.to_owned()).or_default();
+            *newest += 1;
+            let ends = Instant::now() + SUBSCRIPTION;
+            Ok(Box::new(Subscribed { world: self.clone(), shard: shard.to_owned(), at, number: *newest, ends }) as _)
+        })
     }
 }
 
-fn read(state: &mut State, shard: &str, at: usize) -> ShardBatch {
+/// A shard's records as they are sent: for five minutes, or until it is subscribed to again.
+struct Subscribed {
+    world: World,
+    shard: String,
+    at: usize,
+    number: u64,
+    ends: Instant,
+}
+
+impl Subscription for Subscribed {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<ShardBatch>, ReadError>> {
+        Box::pin(async move {
+            let fate = self.world.call(Door::Raw).await;
+            // Also where nothing comes, something is sent: how far it is.
+            let pause = self.world.lock().random.u64(0..1_000);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let mut state = self.world.lock();
+            if fate != Fate::Works {
+                return Err(ReadError::Unavailable(down()));
+            }
+            if self.number < state.subscriptions[&self.shard] || Instant::now() > self.ends {
+                return Ok(None);
+            }
+            let mut batch = read(&mut state, &self.shard, self.at)?;
+            self.at += batch.records.len();
+            if batch.next.is_some() {
+                let before = self.at.checked_sub(1).map(|last| state.shards[&self.shard].records[last].sequence);
+                batch.next = Some(before.unwrap_or(1).to_string());
+            }
+            Ok(Some(batch))
+        })
+    }
+}
+
+fn is_there(state: &State, shard: &str) -> Result<(), ReadError> {
+    if state.shards[shard].is_trimmed { Err(ReadError::NotFound(down())) } else { Ok(()) }
+}
+
+/// At which of a shard's records reading begins.
+fn begin(state: &State, shard: &str, from: ReadFrom<'_>) -> Result<usize, ReadError> {
+    is_there(state, shard)?;
+    let records = &state.shards[shard].records;
+    let sequence = |text: &str| text.parse::<u64>().expect("a number of this stream");
+    Ok(match from {
+        ReadFrom::TrimHorizon => 0,
+        ReadFrom::Latest => records.len(),
+        ReadFrom::AtSequence(number) => records.partition_point(|record| record.sequence < sequence(number)),
+        ReadFrom::AfterSequence(number) => records.partition_point(|record| record.sequence <= sequence(number)),
+        ReadFrom::AtTimestamp(time) => records.partition_point(|record| record.arrived < time),
+    })
+}
+
+fn read(state: &mut State, shard: &str, at: usize) -> Result<ShardBatch, ReadError> {
+    is_there(state, shard)?;
     let count = state.random.usize(0..40);
+    let unnamed = state.faults.unnamed;
+    let is_unnamed = state.percent(unnamed);
     let raw = &state.shards[shard];
     let end = raw.records.len().min(at + count);
-    let record = |raw: &super::world::Raw| ShardRecord {
+    let record = |raw: &Raw| ShardRecord {
         sequence_number: raw.sequence.to_string(),
         data: raw.data.clone().into(),
         partition_key: Some(raw.key.clone()),
@@ -117,18 +176,18 @@ fn read(state: &mut State, shard: &str, at: usize) -> ShardBatch {
         parents: state.shards[id].parents.clone(),
         range: state.shards[id].range,
     };
-    ShardBatch {
+    Ok(ShardBatch {
         records: raw.records[at..end].iter().map(record).collect(),
         next: (!is_end).then(|| format!("{shard} {end} {}", now().millis())),
-        children: if is_end { raw.children.iter().map(child).collect() } else { Vec::new() },
+        children: if is_end && !is_unnamed { raw.children.iter().map(child).collect() } else { Vec::new() },
         millis_behind_latest: if end == raw.records.len() { 0 } else { 1_000 },
-    }
+    })
 }
 
 impl LeaseTable for World {
     fn prepare(&self) -> BoxFuture<'_, Result<(), TableError>> {
         Box::pin(async move {
-            match self.call().await {
+            match self.call(Door::Table).await {
                 Fate::Works => Ok(()),
                 Fate::Fails | Fate::Lost => Err(TableError::Unavailable(down())),
             }
@@ -137,7 +196,7 @@ impl LeaseTable for World {
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Lease>, TableError>> {
         Box::pin(async move {
-            let fate = self.call().await;
+            let fate = self.call(Door::Table).await;
             let rows: Vec<Lease> = self.lock().table.values().cloned().collect();
             self.answer().await;
             if fate == Fate::Works { Ok(rows) } else { Err(TableError::Throttled(down())) }
@@ -146,7 +205,7 @@ impl LeaseTable for World {
 
     fn swap<'a>(&'a self, swap: &'a Swap) -> BoxFuture<'a, Result<Swapped, TableError>> {
         Box::pin(async move {
-            let fate = self.call().await;
+            let fate = self.call(Door::Table).await;
             if fate == Fate::Fails {
                 return Err(TableError::Throttled(down()));
             }
@@ -203,7 +262,7 @@ impl MeshSink for World {
 
     fn put<'a>(&'a self, _: &'a str, records: &'a [&'a Record]) -> BoxFuture<'a, Vec<Result<Placement, Unsettled>>> {
         Box::pin(async move {
-            let fate = self.call().await;
+            let fate = self.call(Door::Mesh).await;
             let answers = {
                 let mut state = self.lock();
                 let put = |record: &&Record| {
@@ -275,7 +334,7 @@ impl DeadLetterSink for World {
 
     fn send<'a>(&'a self, _: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
         Box::pin(async move {
-            let fate = self.call().await;
+            let fate = self.call(Door::Queue).await;
             let answers = {
                 let mut state = self.lock();
                 let send = |letter: &&DeadLetter| {
@@ -309,7 +368,7 @@ impl Catalog for World {
 
     fn describe<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamDescription, CatalogError>> {
         Box::pin(async move {
-            if self.call().await != Fate::Works {
+            if self.call(Door::Mesh).await != Fate::Works {
                 return Err(CatalogError::Throttled(down()));
             }
             let shard = |(id, range, is_open): &(String, HashKeyRange, bool)| Shard {

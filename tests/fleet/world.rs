@@ -21,6 +21,22 @@ pub struct Faults {
     pub slow: u32,
     /// Iterators that have expired when they are used.
     pub stale: u32,
+    /// Closed shards that do not name those that follow them when they end, as some emulators do not.
+    pub unnamed: u32,
+    /// Calls that panic, in thousandths: a fault of the gate's own.
+    pub panics: u32,
+}
+
+/// What a panic says that is meant to be one.
+pub const PANIC: &str = "scripted to panic";
+
+/// The far ends that can be away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Raw,
+    Table,
+    Mesh,
+    Queue,
 }
 
 /// A record of the raw stream: a user record, or a container of them.
@@ -41,6 +57,8 @@ pub struct RawShard {
     pub range: HashKeyRange,
     pub records: Vec<Raw>,
     pub is_closed: bool,
+    /// Closed, and so old that the stream no longer has it.
+    pub is_trimmed: bool,
 }
 
 /// What became of events, as the far ends saw it.
@@ -58,12 +76,18 @@ pub struct Outcome {
 pub struct State {
     pub random: fastrand::Rng,
     pub faults: Faults,
+    /// What is away, until when.
+    pub outage: Option<(Door, Timestamp)>,
     pub shards: BTreeMap<String, RawShard>,
     pub mesh_shards: Vec<(String, HashKeyRange, bool)>,
     pub table: BTreeMap<String, Lease>,
     pub outcome: Outcome,
     /// Key and whether it is good, of each event that was put.
     pub put: BTreeMap<u64, (String, bool)>,
+    /// Events up to this one were put before the time at which reading is to begin: they need not be read.
+    pub before_start: u64,
+    /// Of each shard, the subscription that was made last: it ends those before it.
+    pub subscriptions: BTreeMap<String, u64>,
     /// What must not happen and has.
     pub wrongs: Vec<String>,
     pub sequence: u64,
@@ -97,17 +121,21 @@ impl World {
             range,
             records: Vec::new(),
             is_closed: false,
+            is_trimmed: false,
         };
         let ranges = HashKeyRange::divide(shards);
         let mesh = HashKeyRange::divide(mesh_shards).enumerate().map(|(at, range)| (format!("mesh-{at}"), range, true));
         Self(Arc::new(Mutex::new(State {
             random: fastrand::Rng::with_seed(seed),
             faults,
+            outage: None,
             shards: ranges.enumerate().map(|(at, range)| (format!("shardId-{at:012}"), shard(range))).collect(),
             mesh_shards: mesh.collect(),
             table: BTreeMap::new(),
             outcome: Outcome::default(),
             put: BTreeMap::new(),
+            before_start: 0,
+            subscriptions: BTreeMap::new(),
             wrongs: Vec::new(),
             sequence: 100,
             serial: 0,
@@ -122,8 +150,8 @@ impl World {
     }
 
     /// Lets a call take its time, and says what becomes of it.
-    pub async fn call(&self) -> Fate {
-        let (before, fate) = {
+    pub async fn call(&self, door: Door) -> Fate {
+        let (before, fate, panics) = {
             let mut state = self.lock();
             let slow = state.faults.slow;
             let slow = state.percent(slow);
@@ -135,10 +163,13 @@ impl World {
                 dice if dice < fails + lost => Fate::Lost,
                 _ => Fate::Works,
             };
-            (before, fate)
+            let panics = state.faults.panics;
+            (before, fate, panics > 0 && state.random.u32(0..1_000) < panics)
         };
         tokio::time::sleep(Duration::from_millis(before)).await;
-        fate
+        assert!(!panics, "{PANIC}");
+        let outage = self.lock().outage;
+        if outage.is_some_and(|(away, until)| away == door && now() < until) { Fate::Fails } else { fate }
     }
 
     /// After the call has done what it does: its answer is on the way.
@@ -261,6 +292,7 @@ impl State {
                 range: *range,
                 records: Vec::new(),
                 is_closed: false,
+                is_trimmed: false,
             };
             self.shards.insert(id, shard);
         }
@@ -268,6 +300,19 @@ impl State {
             let parent = self.shards.get_mut(parent).expect("it is there");
             parent.is_closed = true;
             parent.children = children.clone();
+        }
+    }
+
+    /// Forgets closed shards all of whose events have arrived, the oldest first: a lease may still not be at their end.
+    pub fn trim(&mut self) {
+        let is_old = |(_, shard): &(&String, &RawShard)| {
+            let is_settled = |record: &Raw| record.events.iter().all(|event| self.is_settled(*event));
+            let is_first = shard.parents.iter().all(|parent| self.shards[parent].is_trimmed);
+            shard.is_closed && !shard.is_trimmed && is_first && shard.records.iter().all(is_settled)
+        };
+        let old = self.shards.iter().find(is_old).map(|(id, _)| id.clone());
+        if let Some(shard) = old.and_then(|old| self.shards.get_mut(&old)) {
+            shard.is_trimmed = true;
         }
     }
 
@@ -289,7 +334,7 @@ impl State {
 
     /// Whether an event is where it belongs.
     pub fn is_settled(&self, event: u64) -> bool {
-        self.outcome.on_mesh.contains_key(&event) || self.outcome.in_queue.contains_key(&event)
+        event <= self.before_start || self.outcome.on_mesh.contains_key(&event) || self.outcome.in_queue.contains_key(&event)
     }
 
     pub fn unsettled(&self) -> usize {
@@ -354,7 +399,8 @@ impl State {
         if after.checkpoint == Checkpoint::ShardEnd {
             let closed = self.shards[shard].is_closed;
             let children = self.shards[shard].children.clone();
-            if !closed || children.iter().any(|child| !self.table.contains_key(child)) {
+            let is_missing = |child: &String| !self.shards[child].is_trimmed && !self.table.contains_key(child);
+            if !closed || children.iter().any(is_missing) {
                 self.wrong(format!(
                     "{shard} is at its end, closed: {closed}, children without lease among {children:?}"
                 ));

@@ -4,8 +4,8 @@
 //! Feed ─▶ records ─▶ Settling (unfold, ledger) ─▶ port::Intake ─▶ Progress ─▶ Report ─▶ the lease's checkpoint
 //! ```
 //!
-//! What is read and not settled is bounded twice: for the shard, so that one that stands still does not take what others need, and for all
-//! shards of a source by a [`Budget`]. Neither grows with how far a shard is behind.
+//! What is read and not settled is bounded by a [`Budget`] for all shards of a source, and for each shard by its share of that. Neither
+//! grows with how far a shard is behind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::feed::{Feed, FeedOptions, Fetched};
+use super::feed::{CALL_MAX, Feed, FeedOptions, Fetched};
 use crate::lease::{Checkpoint, Lease};
 use crate::model::{Place, Position, Record};
 use crate::port::{ChildShard, ShardRecord};
@@ -29,21 +29,46 @@ pub struct Budget {
     bytes: u32,
 }
 
+/// What one shard may hold of it: a quarter, or what one call may bring, so that a few that stand still do not take what others need.
+#[derive(Debug)]
+struct Share {
+    budget: Budget,
+    free: Arc<Semaphore>,
+    bytes: u32,
+}
+
+/// Bytes that are held, of the shard's share and so of the budget.
+#[derive(Debug)]
+struct Permit {
+    of_share: OwnedSemaphorePermit,
+    of_all: OwnedSemaphorePermit,
+}
+
 impl Budget {
     pub fn new(bytes: u32) -> Self {
         Self { free: Arc::new(Semaphore::new(bytes as usize)), bytes }
     }
 
+    fn share(&self) -> Share {
+        let call = u32::try_from(CALL_MAX.bytes + CALL_MAX.records * RECORD_OVERHEAD).unwrap_or(u32::MAX);
+        let bytes = (self.bytes / 4).max(call).min(self.bytes);
+        Share { budget: self.clone(), free: Arc::new(Semaphore::new(bytes as usize)), bytes }
+    }
+}
+
+impl Share {
     /// Waits until so much is free. More than there is at all counts as all of it.
-    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    async fn take(&self, bytes: usize) -> Option<Permit> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes);
-        Arc::clone(&self.free).acquire_many_owned(bytes).await.ok()
+        let of_share = Arc::clone(&self.free).acquire_many_owned(bytes).await.ok()?;
+        let of_all = Arc::clone(&self.budget.free).acquire_many_owned(bytes).await.ok()?;
+        Some(Permit { of_share, of_all })
     }
 
     /// What is held for what was fetched, instead of what was held for what could have been.
-    async fn settle_for(&self, mut held: OwnedSemaphorePermit, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        match bytes.checked_sub(held.num_permits()) {
-            None => held.split(bytes),
+    async fn settle_for(&self, mut held: Permit, bytes: usize) -> Option<Permit> {
+        match bytes.checked_sub(held.of_all.num_permits()) {
+            None => Some(Permit { of_share: held.of_share.split(bytes)?, of_all: held.of_all.split(bytes)? }),
             Some(0) => Some(held),
             Some(_) => {
                 drop(held);
@@ -95,7 +120,7 @@ pub struct Consumer {
 /// What a shard's feed gives, with the part of the budget that it takes.
 struct Batch {
     fetched: Fetched,
-    permit: Option<OwnedSemaphorePermit>,
+    permit: Option<Permit>,
 }
 
 impl Consumer {
@@ -111,9 +136,9 @@ impl Consumer {
         let (fetched, mut batches) = mpsc::channel(1);
         let mut feeding = JoinSet::new();
         let stream = Arc::clone(&feed.stream);
-        feeding.spawn(feed_into(Feed::new(feed, &lease), budget, fetched));
+        feeding.spawn(feed_into(Feed::new(feed, &lease), budget.share(), fetched));
         let shard_id: Arc<str> = shard.as_str().into();
-        let mut permits: VecDeque<(Place, OwnedSemaphorePermit)> = VecDeque::new();
+        let mut permits: VecDeque<(Place, Permit)> = VecDeque::new();
         let mut children = Vec::new();
         loop {
             tokio::select! {
@@ -169,11 +194,11 @@ impl Consumer {
 }
 
 /// Reads on for as long as somebody takes it. It asks for what it may be given before it is given.
-async fn feed_into(mut feed: Feed, budget: Budget, batches: mpsc::Sender<Batch>) {
+async fn feed_into(mut feed: Feed, share: Share, batches: mpsc::Sender<Batch>) {
     loop {
         feed.ready().await;
         let most = feed.call_max();
-        let Some(held) = budget.take(most.bytes + most.records * RECORD_OVERHEAD).await else { return };
+        let Some(held) = share.take(most.bytes + most.records * RECORD_OVERHEAD).await else { return };
         let Some(fetched) = feed.next().await else { continue };
         let is_end = matches!(fetched, Fetched::End(_));
         let bytes = match &fetched {
@@ -181,7 +206,7 @@ async fn feed_into(mut feed: Feed, budget: Budget, batches: mpsc::Sender<Batch>)
             Fetched::End(_) => 0,
         };
         // Of nothing, it holds nothing, however long the end of a shard waits to be taken.
-        let permit = budget.settle_for(held, bytes).await.filter(|_| bytes > 0);
+        let permit = share.settle_for(held, bytes).await.filter(|_| bytes > 0);
         if matches!(&fetched, Fetched::Records(records) if records.is_empty()) {
             continue;
         }
@@ -283,7 +308,7 @@ mod tests {
             };
             let lease = Lease::new(shard.to_string(), Checkpoint::TrimHorizon);
             let (fetched, batches) = mpsc::channel(1);
-            feeding.spawn(feed_into(Feed::new(options, &lease), budget.clone(), fetched));
+            feeding.spawn(feed_into(Feed::new(options, &lease), budget.share(), fetched));
             untaken.push(batches);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -15,11 +15,8 @@ use crate::metrics::Metrics;
 use crate::model::{Shard, Timestamp};
 use crate::port::{ChildShard, ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord, Subscription};
 
-/// Records asked for at once: the most that `GetRecords` gives.
-const RECORDS_MAX: usize = 10_000;
-
-/// The most that `GetRecords` gives, in bytes.
-const CALL_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// The most that `GetRecords` gives.
+pub const CALL_MAX: Size = Size { records: 10_000, bytes: 10 * 1024 * 1024 };
 
 /// What a shard takes in, in a second: 1 MB and 1,000 records.
 const WRITTEN_A_SECOND: Size = Size { records: 1_000, bytes: 1 << 20 };
@@ -150,13 +147,13 @@ impl Feed {
     pub fn call_max(&self) -> Size {
         let (records, bytes) = match (&self.options.reading, self.at_tip) {
             (Reading::FanOut { .. }, _) => (0, 0),
-            (Reading::Polling { .. }, None) => (RECORDS_MAX, CALL_BYTES_MAX),
+            (Reading::Polling { .. }, None) => (CALL_MAX.records, CALL_MAX.bytes),
             (Reading::Polling { .. }, Some(at)) => {
                 // And a second's worth, for the time the call itself takes.
                 let seconds = at.elapsed().as_secs_f64() + 1.0;
                 let written = |a_second: usize, most: usize| ((a_second as f64 * seconds) as usize).min(most);
                 let Size { records, bytes } = WRITTEN_A_SECOND;
-                (written(records, RECORDS_MAX), written(bytes, CALL_BYTES_MAX))
+                (written(records, CALL_MAX.records), written(bytes, CALL_MAX.bytes))
             }
         };
         Size { records, bytes }
@@ -199,7 +196,7 @@ impl Feed {
         // Asked again with the same one, the shard gives the same records.
         self.iterator = Some(iterator.clone());
         let called = Instant::now();
-        let batch = reader.records(stream, &iterator, RECORDS_MAX).await?;
+        let batch = reader.records(stream, &iterator, CALL_MAX.records).await?;
         self.iterator.clone_from(&batch.next);
         let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
         let within_rate = Duration::from_secs_f64(bytes as f64 / BYTES_A_SECOND);

@@ -14,9 +14,11 @@ mod lease_row;
 pub mod lease_table;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -40,7 +42,11 @@ const PREPARE_WAIT: Duration = Duration::from_secs(5);
 /// Between two lines of the log about a table that cannot be reached.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Before what came to grief by a fault of ours is begun again: a record that always does that does not keep a processor busy.
+const RESTART_WAIT: Duration = Duration::from_secs(5);
+
 /// What a source is made of.
+#[derive(Clone)]
 pub struct SourceOptions {
     pub stream: Arc<str>,
     pub reader: Arc<dyn ShardReader>,
@@ -66,6 +72,25 @@ struct AtWork {
     term: u64,
     commands: watch::Sender<Command>,
     task: AbortHandle,
+}
+
+/// Reads shards until what `told` makes resolves, as [`Source::run`] does, and begins again where that panics. The leases are in the name of
+/// the same worker, so that it goes on with them at once.
+pub async fn keep_reading<F: Future<Output = ()>>(options: SourceOptions, told: impl Fn() -> F) {
+    loop {
+        let source = Source::new(options.clone());
+        if AssertUnwindSafe(source.run(told())).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(
+            stream = &*options.stream,
+            "reading a stream failed, a fault of the gate; its shards are read again from their checkpoints"
+        );
+        tokio::select! {
+            () = told() => return,
+            () = tokio::time::sleep(RESTART_WAIT) => {}
+        }
+    }
 }
 
 /// One gate of a fleet that shares a stream's shards.
@@ -127,10 +152,10 @@ impl Source {
                     Some(Input::Shutdown)
                 }
                 Some(report) = self.reports.1.recv() => self.heard(report),
-                Some(Ok((input, trouble))) = self.calls.join_next() => {
+                Some(answered) = self.calls.join_next() => answered.ok().map(|(input, trouble)| {
                     self.complain(trouble);
-                    Some(input)
-                }
+                    input
+                }),
                 Some(ended) = self.consumers.join_next_with_id() => {
                     self.bury(ended);
                     None
@@ -158,7 +183,7 @@ impl Source {
             Output::List => {
                 let table = Arc::clone(&self.options.table);
                 self.calls.spawn(async move {
-                    let (listed, trouble) = told(within(table.list()).await);
+                    let (listed, trouble) = told(table.list()).await;
                     (Input::Listed(listed), trouble)
                 });
             }
@@ -168,12 +193,12 @@ impl Source {
                 self.calls.spawn(async move {
                     // Before the call: what arrives while it is answered counts.
                     let at = clock();
-                    let (shards, trouble) = told(within(reader.shards(&stream)).await);
+                    let (shards, trouble) = told(reader.shards(&stream)).await;
                     (Input::Shards { shards, at }, trouble)
                 });
             }
             Output::Swap(swap) => self.swap(swap),
-            Output::Start(lease) => self.start(lease),
+            Output::Start(lease) => self.start(lease, Duration::ZERO),
             Output::Stop { key: shard, why: StopReason::Lost } => {
                 tracing::info!(
                     stream = &*self.options.stream,
@@ -195,12 +220,12 @@ impl Source {
     fn swap(&mut self, swap: Swap) {
         let table = Arc::clone(&self.options.table);
         self.calls.spawn(async move {
-            let (result, trouble) = told(within(table.swap(&swap)).await);
+            let (result, trouble) = told(table.swap(&swap)).await;
             (Input::Swapped { key: swap.key().to_owned(), result }, trouble)
         });
     }
 
-    fn start(&mut self, mut lease: Lease) {
+    fn start(&mut self, mut lease: Lease, after: Duration) {
         self.terms += 1;
         let (term, options) = (self.terms, &self.options);
         if lease.checkpoint == Checkpoint::Latest {
@@ -236,7 +261,10 @@ impl Source {
             term,
         };
         let shard = consumer.lease.key.clone();
-        let task = self.consumers.spawn(consumer.run());
+        let task = self.consumers.spawn(async move {
+            tokio::time::sleep(after).await;
+            consumer.run().await;
+        });
         if let Some(before) = self.shards.insert(shard, AtWork { term, commands, task }) {
             before.task.abort();
         }
@@ -259,7 +287,7 @@ impl Source {
             );
             let lease = self.worker.held().find(|lease| lease.key == shard).cloned();
             if let Some(lease) = lease {
-                self.start(lease);
+                self.start(lease, RESTART_WAIT);
             }
             if let (Some(Command::Drain), Some(at_work)) = (was_told, self.shards.get(&shard)) {
                 // It is not told a second time, and the lease waits for it.
@@ -311,16 +339,18 @@ impl Drop for Source {
     }
 }
 
-/// `None` where there was no answer in time.
-async fn within<T, E>(call: impl Future<Output = Result<T, E>>) -> Option<Result<T, E>> {
-    tokio::time::timeout(CALL_TIMEOUT, call).await.ok()
-}
-
-/// What the worker is told, and what the log is.
-fn told<T, E: ToString>(answer: Option<Result<T, E>>) -> (Result<T, ()>, Option<String>) {
-    match answer {
-        Some(Ok(value)) => (Ok(value), None),
-        Some(Err(error)) => (Err(()), Some(error.to_string())),
-        None => (Err(()), Some(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))),
+/// What the worker is told, and what the log is. The worker is told something in any case, also where a call panics: it waits for it.
+async fn told<T, E, F>(call: F) -> (Result<T, ()>, Option<String>)
+where
+    T: Send + 'static,
+    E: ToString + Send + 'static,
+    F: Future<Output = Result<T, E>> + Send,
+{
+    let call = AssertUnwindSafe(call).catch_unwind();
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(Ok(value))) => (Ok(value), None),
+        Ok(Ok(Err(error))) => (Err(()), Some(error.to_string())),
+        Ok(Err(_)) => (Err(()), Some("the call panicked, a fault of the gate".into())),
+        Err(_) => (Err(()), Some(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))),
     }
 }
