@@ -51,6 +51,8 @@ impl Emulator {
         command
             .env("KINESIS_MOCK_PLAIN_PORT", port.to_string())
             .env("KINESIS_MOCK_TLS_PORT", free_port().to_string())
+            // It counts closed shards too.
+            .env("SHARD_LIMIT", "1000")
             .env("INITIALIZE_STREAMS", streams);
         let emulator = Self::start("kinesis-local", command, port, "Kinesis_20131202.ListStreams");
         for stream in streams.split(',').filter_map(|s| s.split(':').next()) {
