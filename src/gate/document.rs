@@ -17,11 +17,15 @@
 //! * `withheld`: nothing but size and SHA-256, where the masked copy is all that may be kept and the bytes cannot be masked; or where the
 //!   queue takes no message as large, and the event is still at `source.position` of the stream it was read from.
 //!
-//! `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
+//! `replay` says what has been tried since (see [`with_attempt`]). `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
 //! that was made of a change record (see `decode::dynamodb`).
 
+mod attempts;
+mod summary;
 mod withheld;
 
+pub use attempts::{Attempt, with_attempt};
+pub use summary::{Filter, Summary, summary};
 pub use withheld::without_payload;
 
 use std::io::Write as _;
@@ -385,6 +389,12 @@ fn payload_of(body: &str) -> Result<(&str, WrittenPayload<'_>), DocumentFault> {
     Ok((text, serde_json::from_str(text).map_err(|e| unreadable(&masked_parse_error(&e)))?))
 }
 
+/// All before the payload's text. The payload is the last member, as [`build`] writes it.
+fn head_of<'b>(body: &'b str, payload: &str) -> Result<&'b str, DocumentFault> {
+    let head = body.trim_end().strip_suffix('}').and_then(|head| head.trim_end().strip_suffix(payload));
+    head.ok_or_else(|| unreadable("its payload does not come last"))
+}
+
 /// The original bytes, exactly as the producer wrote them.
 pub fn original(body: &str) -> Result<Vec<u8>, DocumentFault> {
     let (_, payload) = payload_of(body)?;
@@ -416,9 +426,7 @@ pub fn original_record(body: &str) -> Result<(Record, Timestamp), DocumentFault>
 /// replaced by its size.
 pub fn for_display(body: &str) -> Result<String, DocumentFault> {
     let (text, payload) = payload_of(body)?;
-    // The payload is the last member, as `build` writes it.
-    let head = body.trim_end().strip_suffix('}').and_then(|head| head.trim_end().strip_suffix(text));
-    let head = head.ok_or_else(|| unreadable("its payload does not come last"))?;
+    let head = head_of(body, text)?;
     let mut document: Value =
         serde_json::from_str(&format!("{head}null}}")).map_err(|e| unreadable(&masked_parse_error(&e)))?;
     let masks = match &document["private"] {

@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod delivery;
 pub mod document;
+pub mod edit;
 pub mod isolate;
 pub mod judge;
 pub mod pack;
