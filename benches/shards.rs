@@ -65,8 +65,8 @@ fn modes() -> Vec<Mode> {
     for mib_in_flight in [16, 64, 256] {
         modes.extend([HOUR, WEEK].map(|lag| Mode::behind(64, mib_in_flight, lag, 1_000)));
     }
-    // All that a call may bring.
-    modes.extend([16, 64].map(|mib_in_flight| Mode::behind(64, mib_in_flight, WEEK, 10_000)));
+    // All that a call is asked to bring.
+    modes.extend([16, 64].map(|mib_in_flight| Mode::behind(64, mib_in_flight, WEEK, 2_500)));
     modes.extend([16, 64, 256].map(|mib_in_flight| Mode::behind(64, mib_in_flight, WEEK, 1_000).down()));
     modes
 }

@@ -15,8 +15,9 @@ use crate::metrics::Metrics;
 use crate::model::{Shard, Timestamp};
 use crate::port::{ChildShard, ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord, Subscription};
 
-/// The most that `GetRecords` gives.
-pub const CALL_MAX: Size = Size { records: 10_000, bytes: 10 * 1024 * 1024 };
+/// The most that one call is to bring: of bytes what `GetRecords` gives, of records what is asked for. It would give 10,000, of which five
+/// calls a second are far more than the 2 MB/s of a shard, and a call's answer takes several times its size while it is read.
+pub const CALL_MAX: Size = Size { records: 2_500, bytes: 10 * 1024 * 1024 };
 
 /// What a shard takes in, in a second: 1 MB and 1,000 records.
 const WRITTEN_A_SECOND: Size = Size { records: 1_000, bytes: 1 << 20 };
