@@ -4,6 +4,7 @@
 //! of series is bounded by what is deployed. Counters are labelled by *route* (a configured source stream, or the glob
 //! of the contract that covers it), not by whatever stream name a client sent.
 
+use prometheus::core::Collector as _;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -50,6 +51,9 @@ pub struct Metrics {
     pub shard_records: IntGaugeVec,
     /// `meshgate_shard_stalled_seconds{stream,shard}`: for how long a shard's first record could not be settled, 0 while all is well.
     pub shard_stalled: IntGaugeVec,
+    /// `meshgate_replayed_total{domain,contract,outcome}`: what became of dead letters that `meshgate dlq replay` looked at. It writes
+    /// them to a file (`--metrics`).
+    pub replayed: IntCounterVec,
     /// `meshgate_connections`: open on the data port.
     pub connections: IntGauge,
     /// `meshgate_connections_refused_total`: closed at once because the cap was reached.
@@ -178,6 +182,12 @@ impl Metrics {
                 "meshgate_shard_stalled_seconds",
                 "For how long the shard's first record could not be settled; 0 while all is well.",
                 &["stream", "shard"],
+            ),
+            replayed: counters(
+                &r,
+                "meshgate_replayed_total",
+                "Dead letters that a replay looked at, by what became of them.",
+                &["domain", "contract", "outcome"],
             ),
             connections: gauge(&r, "meshgate_connections", "Connections open on the data port."),
             connections_refused: counter(
@@ -392,6 +402,11 @@ impl Metrics {
         let _ = self.rules_info.remove_label_values(&[domain, revision]);
         let _ = self.contracts.remove_label_values(&[domain]);
         let _ = self.rules_stale.remove_label_values(&[domain]);
+    }
+
+    /// What a replay did, in the same form.
+    pub fn replayed_text(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.replayed.collect()).unwrap_or_default()
     }
 
     /// The Prometheus text exposition format, version 0.0.4.

@@ -275,3 +275,34 @@ pub enum TableError {
     #[error("the lease table could not be reached: {0}; a write may or may not have happened")]
     Unavailable(String),
 }
+
+/// A dead-letter queue as it is looked through, once: letters are received, and each is then released, removed or replaced.
+pub trait DeadLetterBox: Send + Sync {
+    /// About how many letters there are.
+    fn about(&self) -> BoxFuture<'_, Result<u64, Unsettled>>;
+
+    /// The next few. For a time they are nobody else's, where the queue can say so. None: this was all, or it looks like it. May be
+    /// asked again while what it gave is still under way.
+    fn receive(&self) -> BoxFuture<'_, Result<Vec<Received>, Unsettled>>;
+
+    /// Others may have them at once. Where that fails, they may have them a few minutes later.
+    fn release<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, ()>;
+
+    /// They are gone: a result for each. After an error one may be there still.
+    fn remove<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>>;
+
+    /// They have another document: a result for each. After an error, the letter may be there in both forms, never in none.
+    fn replace<'a>(&'a self, letters: &'a [(Ticket, DeadLetter)]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>>;
+}
+
+/// A letter that was received.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub ticket: Ticket,
+    /// The DLQ document, as it was sent.
+    pub body: String,
+}
+
+/// What a queue calls a letter that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket(pub String);

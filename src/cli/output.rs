@@ -37,20 +37,27 @@ pub trait Row: Serialize {
 pub fn print<R: Row>(rows: &[R], format: Format, out: &mut dyn Write) -> io::Result<()> {
     match format {
         Format::Json => rows.iter().try_for_each(|row| json_line(row, out)),
-        Format::Table => {
-            let mut table = Table::new();
-            // Cells are never broken into lines: an id must stay in one piece to be copied.
-            table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-            table.set_header(R::HEADERS.iter().copied());
-            for row in rows {
-                table.add_row(row.cells().iter().map(|cell| printable(cell).into_owned()));
-            }
-            for column in table.column_iter_mut() {
-                column.set_padding((0, 2));
-            }
-            writeln!(out, "{}", table.trim_fmt())
-        }
+        Format::Table => table(R::HEADERS, rows.iter().map(Row::cells), out),
     }
+}
+
+/// A table for people.
+pub fn table(
+    headers: &[impl AsRef<str>],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut table = Table::new();
+    // Cells are never broken into lines: an id must stay in one piece to be copied.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headers.iter().map(AsRef::as_ref));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    writeln!(out, "{}", table.trim_fmt())
 }
 
 /// One JSON value and a newline.

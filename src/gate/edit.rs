@@ -18,7 +18,10 @@ use crate::rule::{RecordFacts, Scope};
 #[derive(Debug)]
 pub enum Edit {
     /// The value at the pointer becomes what the expression gives.
-    Set { at: Pointer, to: Box<Expression> },
+    Set {
+        at: Pointer,
+        to: Box<Expression>,
+    },
     Patch(Patch),
 }
 
@@ -174,9 +177,7 @@ mod tests {
             the repair's pointer: a JSON Pointer is empty or begins with "/"; write "/total"
             the repair is no JSON Patch (RFC 6902): missing field `path` at line 1 column 16
             a repair is written '/pointer = CEL expression', or is a JSON Patch, an array of operations (RFC 6902)"#]]
-        .assert_eq(
-            &["this.a == 1", "total = 1", r#"[{"op": "test"}]"#, "{}"].map(told).join("\n"),
-        );
+        .assert_eq(&["this.a == 1", "total = 1", r#"[{"op": "test"}]"#, "{}"].map(told).join("\n"));
         assert!(told("/a = this.").starts_with("the repair's expression: "));
     }
 }

@@ -47,6 +47,25 @@ pub enum ViolationKind {
 }
 
 impl ViolationKind {
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::UnknownType,
+        Self::TooLarge,
+        Self::Schema,
+        Self::Field,
+        Self::Rule,
+        Self::Duplicate,
+        Self::Sequence,
+        Self::Reference,
+        Self::EvaluationError,
+        Self::Isolation,
+    ];
+
+    /// The kind of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

@@ -18,6 +18,7 @@ pub mod origin;
 mod outbox;
 pub mod pipe;
 mod refused;
+pub mod replay;
 pub mod rules;
 pub mod serve;
 mod streams;

@@ -17,10 +17,10 @@ use super::{Gate, GateOptions};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::config::{Backend, Config};
 use crate::metrics::Metrics;
-use crate::port::{Catalog, DeadLetterSink, MeshSink};
+use crate::port::{Catalog, DeadLetterBox, DeadLetterSink, MeshSink};
 use crate::sink::kinesis::KinesisSink;
-use crate::sink::local::{LocalOptions, Store};
-use crate::sink::sqs::SqsSink;
+use crate::sink::local::{LocalBox, LocalOptions, Store};
+use crate::sink::sqs::{SqsBox, SqsSink};
 use crate::source::Service;
 use crate::source::listener::{self, Drained};
 
@@ -51,20 +51,46 @@ pub struct Sinks {
     clients: Option<Clients>,
 }
 
+impl Sinks {
+    fn local(store: &Arc<Store>) -> Self {
+        Self {
+            mesh: Arc::clone(store) as _,
+            letters: Arc::clone(store) as _,
+            catalog: Arc::clone(store) as _,
+            backend: "local",
+            clients: None,
+        }
+    }
+}
+
+/// Opens the backend for a command that looks through dead letters, beside a gate that may be running: the queue of that name, by default
+/// the configured one, and of a store all there are.
+///
+/// # Errors
+/// Where the backend cannot be opened.
+pub async fn open_letters(config: &Config, queue: Option<&str>) -> Result<(Sinks, Arc<dyn DeadLetterBox>), StartError> {
+    if let Backend::Local { shards, streams_max } = &config.backend {
+        let options = LocalOptions { shards_per_stream: *shards, streams_max: *streams_max, ..Default::default() };
+        let store = Store::open_beside(&config.data, options).map_err(|error| StartError::Store(error.to_string()))?;
+        let store = Arc::new(store);
+        let letters = Arc::new(LocalBox::new(Arc::clone(&store), queue.map(str::to_owned)));
+        return Ok((Sinks::local(&store), letters));
+    }
+    let instance = format!("{:016x}", fastrand::u64(..));
+    let sinks = open_sinks(config, Vec::new(), &instance).await?;
+    let clients = sinks.clients.as_ref().ok_or(StartError::Store("the backend has no clients".into()))?;
+    let sink = Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone()));
+    let letters = Arc::new(SqsBox::new(sink, queue.unwrap_or(&config.dlq)));
+    Ok((sinks, letters))
+}
+
 /// Opens the backend. `own` are the addresses this gate listens on, so that it is not made its own upstream.
 pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -> Result<Sinks, StartError> {
     match &config.backend {
         Backend::Local { shards, streams_max } => {
             let options = LocalOptions { shards_per_stream: *shards, streams_max: *streams_max, ..Default::default() };
             let store = Store::open(&config.data, options).map_err(|error| StartError::Store(error.to_string()))?;
-            let store = Arc::new(store);
-            Ok(Sinks {
-                mesh: Arc::clone(&store) as _,
-                letters: Arc::clone(&store) as _,
-                catalog: store,
-                backend: "local",
-                clients: None,
-            })
+            Ok(Sinks::local(&Arc::new(store)))
         }
         Backend::Aws { region, kinesis_endpoint, sqs_endpoint, dynamodb_endpoint } => {
             for (key, url) in [

@@ -8,6 +8,7 @@
 //! and its id for deduplication, so that a retry within five minutes stays one message.
 
 mod body;
+mod letter_box;
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -15,6 +16,7 @@ use std::sync::{Arc, RwLock};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
 
+pub use self::letter_box::SqsBox;
 use crate::aws::Fault;
 use crate::model::{DeadLetter, Trouble, Unsettled};
 use crate::port::{BoxFuture, CallLimits, DeadLetterSink};

@@ -34,7 +34,8 @@ pub struct Attempt {
 pub fn with_attempt(body: &str, attempt: &Attempt) -> Result<String, DocumentFault> {
     let (payload, _) = payload_of(body)?;
     let head = head_of(body, payload)?;
-    let text = format!("{}}}", head.trim_end().strip_suffix("\"payload\":").unwrap_or(head).trim_end().trim_end_matches(','));
+    let text =
+        format!("{}}}", head.trim_end().strip_suffix("\"payload\":").unwrap_or(head).trim_end().trim_end_matches(','));
     let mut document: Value = serde_json::from_str(&text).map_err(|error| unreadable(&masked_parse_error(&error)))?;
     let mut replay = document["replay"].take();
     let attempts = replay["attempts"].as_u64().unwrap_or(0) + 1;

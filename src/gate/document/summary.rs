@@ -21,6 +21,9 @@ pub struct Summary {
     pub rule: String,
     pub kind: String,
     pub pointer: String,
+    /// Of all violations that decided.
+    #[serde(skip)]
+    pub rules: Vec<String>,
     /// How often it was replayed and stayed.
     pub attempts: u32,
 }
@@ -101,15 +104,16 @@ pub fn summary(body: &str) -> Result<Summary, DocumentFault> {
         return Err(unreadable("its schema is another one"));
     }
     let rank = |severity: &str| ["error", "warning", "info"].iter().position(|name| *name == severity);
-    let enforced = written.violations.iter().filter(|violation| violation.mode == "enforce");
+    let enforced = || written.violations.iter().filter(|violation| violation.mode == "enforce");
     // As the letter's attributes have it (`Judged::dead_letter`).
-    let decided = enforced.min_by_key(|violation| rank(&violation.severity).unwrap_or(usize::MAX));
+    let decided = enforced().min_by_key(|violation| rank(&violation.severity).unwrap_or(usize::MAX));
     let decided = decided.or(written.violations.first());
     let of = |part: fn(&WrittenViolation) -> &String| decided.map_or_else(|| "unknown".to_owned(), |v| part(v).clone());
     Ok(Summary {
         rule: of(|violation| &violation.rule),
         kind: of(|violation| &violation.kind),
         pointer: decided.map_or_else(String::new, |violation| violation.pointer.clone()),
+        rules: enforced().map(|violation| violation.rule.clone()).collect(),
         id: written.id,
         quarantined: written.quarantined_at,
         stream: written.source.stream,

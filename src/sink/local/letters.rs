@@ -9,11 +9,19 @@ use crate::model::Timestamp;
 /// Which dead letters to list. What is `None` matches all.
 #[derive(Default, Debug, Clone)]
 pub struct LetterFilter {
+    pub queue: Option<String>,
     pub domain: Option<String>,
     pub contract: Option<String>,
+    pub version: Option<String>,
+    /// It was put to.
+    pub stream: Option<String>,
     /// Of the violation that decided first.
     pub rule: Option<String>,
     pub kind: Option<String>,
+    /// Quarantined then or later.
+    pub since: Option<Timestamp>,
+    /// Quarantined before.
+    pub until: Option<Timestamp>,
     /// At most so many.
     pub limit: usize,
     /// Only letters older than this one: the last of the page before.
@@ -65,8 +73,11 @@ impl Reader {
     /// The letters that match, newest first.
     pub fn letters(&self, filter: &LetterFilter) -> Result<Vec<LetterSummary>, StoreError> {
         let columns = [
+            ("queue", &filter.queue),
             ("domain", &filter.domain),
             ("contract", &filter.contract),
+            ("body ->> '$.version'", &filter.version),
+            ("stream", &filter.stream),
             ("rule", &filter.rule),
             ("kind", &filter.kind),
         ];
@@ -80,9 +91,42 @@ impl Reader {
                 values.push(value.clone().into());
             }
         }
+        for (compares, time) in [(">=", filter.since), ("<", filter.until)] {
+            if let Some(time) = time {
+                sql.push_str(&format!(" AND quarantined {compares} ?"));
+                values.push(time.millis().into());
+            }
+        }
         sql.push_str(" ORDER BY seq DESC LIMIT ?");
         values.push(i64::try_from(filter.limit).unwrap_or(i64::MAX).into());
         self.failing(|c| c.prepare_cached(&sql)?.query_map(params_from_iter(values), summary_of)?.collect())
+    }
+
+    /// The letters after place `after` of one queue, or of all, oldest first: their places and documents.
+    pub fn letter_bodies(
+        &self,
+        queue: Option<&str>,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, String)>, StoreError> {
+        self.failing(|c| {
+            c.prepare_cached(
+                "SELECT seq, body FROM letters WHERE seq > ?1 AND (?2 IS NULL OR queue = ?2) ORDER BY seq LIMIT ?3",
+            )?
+            .query_map(params![after, queue, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect()
+        })
+    }
+
+    /// How many letters a queue, or all of them, hold.
+    pub fn letters_held(&self, queue: Option<&str>) -> Result<u64, StoreError> {
+        self.failing(|c| {
+            c.prepare_cached("SELECT count(*) FROM letters WHERE ?1 IS NULL OR queue = ?1")?
+                .query_row([queue], |row| row.get::<_, i64>(0))
+                .map(|count| u64::try_from(count).unwrap_or_default())
+        })
     }
 
     /// The letter with this id, or the one whose id begins so.

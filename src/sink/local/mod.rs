@@ -3,15 +3,18 @@
 //! It gives the same promise as AWS: what it acknowledged is on disk. One thread writes, in groups, one fsync a group
 //! ([`writer`]); an answer is sent only after COMMIT, so a process that dies at any point loses nothing acknowledged.
 //! Reading uses connections of its own, here on blocking threads and in `meshgate tail` and `meshgate dlq` from other
-//! processes, and never holds up the writer. A lock file keeps a second gate from writing to the same store.
+//! processes, and never holds up the writer. A lock file keeps a second gate from writing to the same store; `meshgate dlq` may, for
+//! a moment at a time ([`Store::open_beside`]).
 //!
-//! Beside it, in a file of their own, [`LocalLeases`]: who reads which shard of a stream.
+//! Beside it, in files of their own: [`LocalLeases`], who reads which shard of a stream; [`Journal`], what replays have done.
 //!
 //! The file must lie on a local disk: SQLite's write-ahead log needs memory shared between its processes.
 
 mod catalog;
 mod error;
+mod journal;
 mod leases;
+mod letter_box;
 mod letters;
 mod pool;
 mod reader;
@@ -33,7 +36,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 pub use error::StoreError;
+pub use journal::{Entry, Journal, Progress};
 pub use leases::LocalLeases;
+pub use letter_box::LocalBox;
 pub use letters::{LetterCount, LetterFilter, LetterLookup, LetterSummary};
 pub use reader::{PlacedRecord, Reader};
 pub use streams::Stream;
@@ -103,10 +108,22 @@ pub struct Stats {
 impl Store {
     /// Opens the store at `path`, and creates it, folders included, where there is none. Refuses files in use by another
     /// gate, written by a newer version, damaged, or of another kind, and leaves them as they are.
-    pub fn open(path: &Path, mut options: LocalOptions) -> Result<Self, StoreError> {
-        options.shards_per_stream = options.shards_per_stream.clamp(1, SHARDS_MAX);
+    pub fn open(path: &Path, options: LocalOptions) -> Result<Self, StoreError> {
         let path: PathBuf = schema::create_file(path)?;
         let lock = schema::WriterLock::take(&path)?;
+        Self::begin(path, options, Some(lock))
+    }
+
+    /// Opens a store that is there to write to it beside its gate, which may be running: for a replay. Each waits for the other's commits,
+    /// at most as long as `busy_timeout`.
+    pub fn open_beside(path: &Path, options: LocalOptions) -> Result<Self, StoreError> {
+        drop(Reader::open(path)?);
+        let failed = |source| StoreError::Io { doing: "open the store", path: path.to_path_buf(), source };
+        Self::begin(path.canonicalize().map_err(failed)?, options, None)
+    }
+
+    fn begin(path: PathBuf, mut options: LocalOptions, lock: Option<schema::WriterLock>) -> Result<Self, StoreError> {
+        options.shards_per_stream = options.shards_per_stream.clamp(1, SHARDS_MAX);
         let connection = schema::open_writer(&path, options.busy_timeout, options.size_max_bytes)?;
         let reader = Reader::open(&path)?;
         let streams = Arc::new(Registry::new(reader.streams()?));
@@ -119,6 +136,8 @@ impl Store {
             streams: Arc::clone(&streams),
             counters: Arc::clone(&counters),
             next_id,
+            // The first group reads again what may have changed since.
+            seen: i64::MIN,
             healthy: true,
             waited_at: 0,
             _lock: lock,

@@ -39,11 +39,7 @@ impl Reader {
 
     /// All streams, sorted by name.
     pub fn streams(&self) -> Result<Vec<Stream>, StoreError> {
-        self.failing(|c| {
-            c.prepare_cached("SELECT id, name, created, shards FROM streams ORDER BY name")?
-                .query_map([], stream_of)?
-                .collect()
-        })
+        self.failing(all_streams)
     }
 
     pub fn stream(&self, name: &str) -> Result<Option<Stream>, StoreError> {
@@ -56,12 +52,12 @@ impl Reader {
 
     /// The id that the next record will be given, on whichever stream it lands.
     pub fn tip(&self) -> Result<i64, StoreError> {
-        self.failing(|c| c.prepare_cached("SELECT next_id FROM counters")?.query_row([], |row| row.get(0)))
+        self.failing(tip)
     }
 
     /// Changes whenever another connection has committed: a cheap way to wait for news (`PRAGMA data_version`).
     pub fn data_version(&self) -> Result<i64, StoreError> {
-        self.failing(|c| c.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0)))
+        self.failing(data_version)
     }
 
     /// The id of the first record, in stream order, that arrived at `time` or later on one of these shards.
@@ -180,6 +176,19 @@ impl Reader {
     pub(super) fn failing<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         ask(&self.connection).map_err(|source| StoreError::from_sqlite("read", &self.path, source))
     }
+}
+
+pub(super) fn all_streams(connection: &Connection) -> rusqlite::Result<Vec<Stream>> {
+    let mut all = connection.prepare_cached("SELECT id, name, created, shards FROM streams ORDER BY name")?;
+    all.query_map([], stream_of)?.collect()
+}
+
+pub(super) fn tip(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT next_id FROM counters")?.query_row([], |row| row.get(0))
+}
+
+pub(super) fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
 fn stream_of(row: &Row<'_>) -> rusqlite::Result<Stream> {

@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Waits for room in the queue. Nothing is queued when the future is dropped while it waits.
-    async fn enqueue(&self, work: Work, bytes: usize) -> Result<(), Unsettled> {
+    pub(super) async fn enqueue(&self, work: Work, bytes: usize) -> Result<(), Unsettled> {
         // A single call larger than the queue (the limits are the caller's to keep) takes all of it.
         let room = u32::try_from(bytes.clamp(1, QUEUE_BYTES_MAX)).map_err(|_| stopped())?;
         let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_| stopped())?;
@@ -154,7 +154,7 @@ fn no_stream_name() -> Unsettled {
     }
 }
 
-fn stopped() -> Unsettled {
+pub(super) fn stopped() -> Unsettled {
     Unsettled {
         trouble: Trouble::Unavailable,
         message: "the gate's local store has stopped writing; this call may or may not be stored, what was \

@@ -104,6 +104,11 @@ impl Registry {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    pub(super) fn replace(&self, streams: Vec<Stream>) {
+        let streams = streams.into_iter().map(|stream| (stream.name.clone(), Arc::new(stream))).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = streams;
+    }
+
     pub(super) fn add(&self, streams: BTreeMap<String, Arc<Stream>>) {
         if !streams.is_empty() {
             self.0.write().unwrap_or_else(PoisonError::into_inner).extend(streams);

@@ -267,7 +267,7 @@ fn letters_are_kept_once_and_found_again() {
         let again = DeadLetter { body: "other".to_owned(), ..letters[3].clone() };
         assert!(store.send("dlq", &[&again, &again]).await.iter().all(Result::is_ok), "a retry is no error");
 
-        let filter = LetterFilter { domain: None, contract: None, rule: None, kind: None, limit: 10, before: None };
+        let filter = LetterFilter { limit: 10, ..LetterFilter::default() };
         let ids = async |filter: LetterFilter| {
             let found = store.query(move |reader| reader.letters(&filter)).await.unwrap();
             found.into_iter().map(|l| (l.id, l.seq)).collect::<Vec<_>>()

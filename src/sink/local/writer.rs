@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::reader::{all_streams, data_version, tip};
 use super::schema::{PAGE_BYTES, WriterLock};
 use super::streams::{Registry, Stream};
 use super::{LocalOptions, error};
@@ -57,6 +58,12 @@ pub(super) enum Work {
         letters: Vec<DeadLetter>,
         answer: oneshot::Sender<Result<(), Unsettled>>,
     },
+    /// Letters that go, or get another body, by their `seq`. Those that are gone already are no fault.
+    Amend {
+        remove: Vec<i64>,
+        replace: Vec<(i64, String)>,
+        answer: oneshot::Sender<Result<(), Unsettled>>,
+    },
 }
 
 pub(super) struct Job {
@@ -76,7 +83,9 @@ impl Job {
             (Work::Put { answer, .. }, Ok(Some(landed))) => drop(answer.send(landed)),
             (Work::Put { .. }, Ok(None)) => {}
             (Work::Put { answer, .. }, Err(why)) => drop(answer.send(Err(why.clone()))),
-            (Work::Send { answer, .. }, landed) => drop(answer.send(landed.map(drop).map_err(Unsettled::clone))),
+            (Work::Send { answer, .. } | Work::Amend { answer, .. }, landed) => {
+                drop(answer.send(landed.map(drop).map_err(Unsettled::clone)));
+            }
         }
     }
 }
@@ -97,12 +106,14 @@ pub(super) struct Writer {
     pub streams: Arc<Registry>,
     pub counters: Arc<Counters>,
     pub next_id: i64,
+    /// `PRAGMA data_version` when that and the streams were last read: another number where another process has written.
+    pub seen: i64,
     /// The last group was committed. Only a change is logged, so that a full disk does not fill the log, too.
     pub healthy: bool,
     /// Log frames at the last attempt to start the log over.
     pub waited_at: i64,
-    /// Released after the connection is closed: fields are dropped in their order.
-    pub _lock: WriterLock,
+    /// Of the gate whose store it is. Released after the connection is closed: fields are dropped in their order.
+    pub _lock: Option<WriterLock>,
 }
 
 impl Writer {
@@ -158,6 +169,13 @@ impl Writer {
     /// Writes the whole group or nothing of it. What is in memory changes only once the transaction is on disk.
     fn write(&mut self, jobs: &[Job]) -> rusqlite::Result<Vec<Option<Result<Landed, Unsettled>>>> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let seen = data_version(&transaction)?;
+        if seen != self.seen {
+            // A replay writes to the store beside its gate. From here on it waits.
+            self.streams.replace(all_streams(&transaction)?);
+            self.next_id = tip(&transaction)?;
+            self.seen = seen;
+        }
         let mut group = Group {
             transaction: &transaction,
             options: &self.options,
@@ -226,6 +244,7 @@ impl Group<'_> {
         match work {
             Work::Put { stream, rows, .. } => self.put(stream, rows).map(Some),
             Work::Send { queue, letters, .. } => self.send(queue, letters).map(|()| None),
+            Work::Amend { remove, replace, .. } => self.amend(remove, replace).map(|()| None),
         }
     }
 
@@ -285,6 +304,15 @@ impl Group<'_> {
             ])?;
         }
         Ok(())
+    }
+}
+
+impl Group<'_> {
+    fn amend(&mut self, remove: &[i64], replace: &[(i64, String)]) -> rusqlite::Result<()> {
+        let mut delete = self.transaction.prepare_cached("DELETE FROM letters WHERE seq = ?1")?;
+        remove.iter().try_for_each(|seq| delete.execute([seq]).map(drop))?;
+        let mut update = self.transaction.prepare_cached("UPDATE letters SET body = ?2 WHERE seq = ?1")?;
+        replace.iter().try_for_each(|(seq, body)| update.execute(params![seq, body]).map(drop))
     }
 }
 

@@ -1,0 +1,185 @@
+//! An SQS dead-letter queue, looked through once: `ReceiveMessage`, and `DeleteMessageBatch` or `ChangeMessageVisibilityBatch` after it.
+//!
+//! What is received is hidden from others for [`HIDDEN`]. SQS gives what it has in about the order it came in; of a FIFO queue, the first
+//! ten of a message group only, until they are gone. Each look counts as a receive: a redrive policy on the queue moves a letter on after
+//! some of them, so a dead-letter queue should have none.
+//!
+//! Source: Amazon SQS API reference, `ReceiveMessage`.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_sqs::operation::receive_message::ReceiveMessageOutput;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
+};
+
+use super::{CALL_BYTES_MAX, CALL_MESSAGES_MAX, Queue, SqsSink, size_of, target};
+use crate::aws::Fault;
+use crate::model::{DeadLetter, Trouble, Unsettled};
+use crate::port::{BoxFuture, DeadLetterBox, DeadLetterSink as _, Received, Ticket};
+
+/// How long what was received is hidden from others.
+const HIDDEN: Duration = Duration::from_secs(300);
+/// How long a call waits for a message: long polling asks all of the queue's servers.
+const WAIT_SECONDS: i32 = 1;
+/// Calls in a row that give nothing new, before that is taken for all there is.
+const EMPTY_MAX: u32 = 3;
+
+/// One pass over the letters of a queue.
+pub struct SqsBox {
+    sink: Arc<SqsSink>,
+    queue: String,
+    /// Messages that this pass has given.
+    given: Mutex<HashSet<String>>,
+}
+
+impl SqsBox {
+    pub fn new(sink: Arc<SqsSink>, queue: impl Into<String>) -> Self {
+        Self { sink, queue: queue.into(), given: Mutex::default() }
+    }
+
+    fn failed(&self, fault: &Fault) -> Unsettled {
+        Unsettled { trouble: fault.trouble, message: fault.question(&target(&self.queue)) }
+    }
+
+    async fn ask(&self, queue: &Queue) -> Result<ReceiveMessageOutput, Unsettled> {
+        let call = self.sink.client.receive_message().queue_url(&queue.url).wait_time_seconds(WAIT_SECONDS);
+        let call = call.max_number_of_messages(CALL_MESSAGES_MAX as i32).visibility_timeout(HIDDEN.as_secs() as i32);
+        call.send().await.map_err(|error| self.failed(&Fault::of_call(&error)))
+    }
+
+    async fn make_visible(&self, tickets: &[Ticket]) -> Result<(), Unsettled> {
+        let queue = self.sink.queue(&self.queue).await?;
+        for part in tickets.chunks(CALL_MESSAGES_MAX) {
+            let entries = part.iter().enumerate().filter_map(|(index, Ticket(handle))| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(index.to_string());
+                entry.receipt_handle(handle).visibility_timeout(0).build().ok()
+            });
+            let call = self.sink.client.change_message_visibility_batch().queue_url(&queue.url);
+            let sent = call.set_entries(Some(entries.collect())).send().await;
+            sent.map_err(|error| self.failed(&Fault::of_call(&error)))?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, part: &[Ticket]) -> Result<Vec<Result<(), Unsettled>>, Unsettled> {
+        let queue = self.sink.queue(&self.queue).await?;
+        let entries = part.iter().enumerate().filter_map(|(index, Ticket(handle))| {
+            DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(handle).build().ok()
+        });
+        let call = self.sink.client.delete_message_batch().queue_url(&queue.url).set_entries(Some(entries.collect()));
+        let answer = call.send().await.map_err(|error| self.failed(&Fault::of_call(&error)))?;
+        let message = format!("{}: the answer does not mention a message; it may be there still", target(&self.queue));
+        let silent = Unsettled { trouble: Trouble::Unavailable, message };
+        let mut results = vec![Err(silent); part.len()];
+        for done in answer.successful.iter().filter_map(|done| done.id.parse::<usize>().ok()) {
+            if let Some(result) = results.get_mut(done) {
+                *result = Ok(());
+            }
+        }
+        for failed in &answer.failed {
+            if let Some(result) = failed.id.parse::<usize>().ok().and_then(|index| results.get_mut(index)) {
+                let fault = Fault::of_entry(&failed.code, failed.message.as_deref(), failed.sender_fault);
+                *result = Err(self.failed(&fault));
+            }
+        }
+        Ok(results)
+    }
+}
+
+impl DeadLetterBox for SqsBox {
+    fn about(&self) -> BoxFuture<'_, Result<u64, Unsettled>> {
+        Box::pin(async move {
+            let queue = self.sink.queue(&self.queue).await?;
+            let names = [
+                QueueAttributeName::ApproximateNumberOfMessages,
+                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            ];
+            let call = self.sink.client.get_queue_attributes().queue_url(&queue.url);
+            let sent = call.set_attribute_names(Some(names.to_vec())).send().await;
+            let answer = sent.map_err(|error| self.failed(&Fault::of_call(&error)))?;
+            let of = |name| answer.attributes.as_ref().and_then(|all| all.get(name)?.parse::<u64>().ok()).unwrap_or(0);
+            Ok(names.iter().map(of).sum())
+        })
+    }
+
+    fn receive(&self) -> BoxFuture<'_, Result<Vec<Received>, Unsettled>> {
+        Box::pin(async move {
+            let queue = self.sink.queue(&self.queue).await?;
+            for _ in 0..EMPTY_MAX {
+                let messages = self.ask(&queue).await?.messages.unwrap_or_default();
+                let (mut fresh, mut again) = (Vec::new(), Vec::new());
+                for message in messages {
+                    let (Some(id), Some(handle), Some(body)) =
+                        (message.message_id, message.receipt_handle, message.body)
+                    else {
+                        continue;
+                    };
+                    let is_new = self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+                    let received = Received { ticket: Ticket(handle), body };
+                    if is_new { fresh.push(received) } else { again.push(received.ticket) }
+                }
+                self.release(&again).await;
+                if !fresh.is_empty() {
+                    return Ok(fresh);
+                }
+            }
+            Ok(Vec::new())
+        })
+    }
+
+    fn release<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            // Where that fails, they come into sight by themselves.
+            if let Err(failure) = self.make_visible(tickets).await {
+                tracing::debug!(queue = self.queue, failure.message, "letters stay hidden for {} s", HIDDEN.as_secs());
+            }
+        })
+    }
+
+    fn remove<'a>(&'a self, tickets: &'a [Ticket]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(tickets.len());
+            for part in tickets.chunks(CALL_MESSAGES_MAX) {
+                match self.delete(part).await {
+                    Ok(answers) => results.extend(answers),
+                    Err(failure) => results.extend(part.iter().map(|_| Err(failure.clone()))),
+                }
+            }
+            results
+        })
+    }
+
+    /// A message cannot be changed: the new one is sent, and then the old one deleted.
+    fn replace<'a>(&'a self, letters: &'a [(Ticket, DeadLetter)]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(letters.len());
+            let mut rest = letters;
+            while !rest.is_empty() {
+                let (part, others) = rest.split_at(one_call(rest));
+                rest = others;
+                let new: Vec<&DeadLetter> = part.iter().map(|(_, letter)| letter).collect();
+                let mut answers = self.sink.send(&self.queue, &new).await;
+                let sent: Vec<usize> = (0..part.len()).filter(|&index| answers[index].is_ok()).collect();
+                let old: Vec<Ticket> = sent.iter().map(|&index| part[index].0.clone()).collect();
+                for (index, removed) in sent.into_iter().zip(self.remove(&old).await) {
+                    answers[index] = removed;
+                }
+                results.extend(answers);
+            }
+            results
+        })
+    }
+}
+
+/// How many of the letters one call takes.
+fn one_call(letters: &[(Ticket, DeadLetter)]) -> usize {
+    let mut bytes = 0;
+    let fits = letters.iter().take(CALL_MESSAGES_MAX).take_while(|(_, letter)| {
+        bytes += size_of(letter);
+        bytes <= CALL_BYTES_MAX
+    });
+    fits.count().max(1)
+}
