@@ -1,8 +1,9 @@
-//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when.
+//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when, whom to tell of quarantine.
 
 pub mod breaker;
 pub mod delivery;
 pub mod document;
 pub mod isolate;
 pub mod judge;
+pub mod notice;
 pub mod pack;
