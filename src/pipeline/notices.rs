@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::model::{Judgement, Timestamp, Unsettled};
 use crate::port::{Dispatch, NoticeSink};
 
-/// Between two looks at what is due. Rates are of a minute.
+/// Between two looks at what is due: the rest of a burst is part of its first notice, and rates are of a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Notices that wait to be sent.
@@ -126,8 +126,11 @@ struct Teller {
 }
 
 async fn look(teller: Teller, mut stop: watch::Receiver<bool>) {
+    // Where a short time is quiet enough, looking is to find that it was.
+    let quiet = Duration::from_millis(teller.options.settings.terms.quiet_ms.unsigned_abs());
+    let every = LOOK_EVERY.min(quiet / 2);
     loop {
-        let told = tokio::time::timeout(LOOK_EVERY, stop.wait_for(|stop| *stop)).await;
+        let told = tokio::time::timeout(every, stop.wait_for(|stop| *stop)).await;
         teller.look();
         if told.is_ok() {
             return;
@@ -243,4 +246,90 @@ async fn send(sink: &dyn NoticeSink, dispatch: &Dispatch) -> Result<(), Unsettle
         pause *= 2;
     }
     sink.publish(dispatch).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RuleSource;
+    use crate::gate::judge;
+    use crate::gate::notice::Terms;
+    use crate::model::{Stamp, Trouble, Verdict};
+    use crate::pipeline::rules::RuleOptions;
+    use crate::port::BoxFuture;
+
+    /// A far end that answers the same again and again, or never, and knows how often it was asked.
+    struct FarEnd {
+        answer: Option<Result<(), Trouble>>,
+        asked: Mutex<Vec<Dispatch>>,
+    }
+
+    impl NoticeSink for FarEnd {
+        fn publish<'a>(&'a self, dispatch: &'a Dispatch) -> BoxFuture<'a, Result<(), Unsettled>> {
+            Box::pin(async move {
+                self.asked.lock().unwrap().push(dispatch.clone());
+                match self.answer {
+                    Some(answer) => answer.map_err(|trouble| Unsettled { trouble, message: "as told".to_owned() }),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    /// Quarantines an event in each of so many domains, lets an hour pass, and stops. Gives what was asked, and the metrics.
+    async fn play(domains: usize, answer: Option<Result<(), Trouble>>) -> (Vec<Dispatch>, Arc<Metrics>) {
+        let home = tempfile::tempdir().unwrap();
+        let (metrics, source) = (Arc::new(Metrics::new()), RuleSource::from(home.path()));
+        let (rules, _) = Rules::load(RuleOptions::new(source, Arc::clone(&metrics))).unwrap();
+        let sink = Arc::new(FarEnd { answer, asked: Mutex::default() });
+        let terms = Terms { share: None, per_minute: None, quiet_ms: 60_000, every_ms: 60_000 };
+        let settings = NoticeSettings { topic: Some("arn".into()), domains: [].into(), terms };
+        let notices = Notices::start(NoticeOptions {
+            settings,
+            rules: Arc::new(rules),
+            sink: Some(Arc::clone(&sink) as _),
+            metrics: Arc::clone(&metrics),
+            gate: "pod-1".to_owned(),
+            clock: || Timestamp::from_millis(0),
+        });
+        let judgements = (0..domains).map(|index| {
+            let stamp = Stamp { domain: format!("d{index}").into(), ..(*judge::ignored().stamp).clone() };
+            Judgement { verdict: Verdict::Quarantine, stamp: Arc::new(stamp), ..judge::ignored() }
+        });
+        notices.noted().observe(judgements.collect::<Vec<_>>().iter(), Timestamp::from_millis(0));
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let stopped = tokio::time::Instant::now();
+        notices.finish().await;
+        assert!(stopped.elapsed() <= LAST_WORDS, "{:?}", stopped.elapsed());
+        let asked = sink.asked.lock().unwrap().clone();
+        (asked, metrics)
+    }
+
+    fn counted(metrics: &Metrics, outcome: &str) -> f64 {
+        let series = metrics.counters("meshgate_notices_total");
+        let is_it =
+            |labels: &[(String, String)]| labels.iter().any(|(name, value)| name == "outcome" && value == outcome);
+        series.iter().filter(|(labels, _)| is_it(labels)).map(|(_, count)| count).sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_end_that_fails_is_asked_a_few_times_and_one_that_refuses_once() {
+        let (asked, metrics) = play(1, Some(Ok(()))).await;
+        assert_eq!((asked.len(), counted(&metrics, "sent")), (1, 1.0));
+        assert_eq!((&*asked[0].id, asked[0].event), ("pod-1-1", "started"));
+        let (asked, metrics) = play(1, Some(Err(Trouble::Unavailable))).await;
+        assert_eq!((asked.len(), counted(&metrics, "failed")), (ATTEMPTS_MAX as usize, 1.0));
+        assert!(asked.iter().all(|dispatch| *dispatch == asked[0]), "a retry is the same notice");
+        let (asked, metrics) = play(1, Some(Err(Trouble::Rejected))).await;
+        assert_eq!((asked.len(), counted(&metrics, "failed")), (1, 1.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_has_a_bound_and_the_rest_is_counted() {
+        let (asked, metrics) = play(3 * WAITING_MAX, None).await;
+        assert_eq!(asked.len(), 1, "one at a time");
+        // The tasks' order decides whether the first has left the queue.
+        let dropped = counted(&metrics, "dropped");
+        assert!(dropped == 2.0 * WAITING_MAX as f64 || dropped == 2.0 * WAITING_MAX as f64 - 1.0, "{dropped}");
+    }
 }
