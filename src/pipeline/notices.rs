@@ -279,6 +279,9 @@ mod tests {
     /// Quarantines an event in each of so many domains, lets an hour pass, and stops. Gives what was asked, and the metrics.
     async fn play(domains: usize, answer: Option<Result<(), Trouble>>) -> (Vec<Dispatch>, Arc<Metrics>) {
         let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("shop")).unwrap();
+        let domain = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: shop, owner: {team: shop}}\n";
+        std::fs::write(home.path().join("shop/domain.yaml"), domain).unwrap();
         let (metrics, source) = (Arc::new(Metrics::new()), RuleSource::from(home.path()));
         let (rules, _) = Rules::load(RuleOptions::new(source, Arc::clone(&metrics))).unwrap();
         let sink = Arc::new(FarEnd { answer, asked: Mutex::default() });

@@ -88,8 +88,8 @@ mod tests {
         let text = "notices:\n  topic: quality\n  domains: {orders: 'arn:aws:sqs:eu-central-1:123456789012:orders'}\n  \
                     exceeds: {share: 5, per_minute: 0, percent: 1}\n  quiet_seconds: 0\n  quiet_minutes: 10\n";
         expect![[r#"
-            meshgate.yaml:2:10: error[invalid-value]: `topic` is not of the form it must have
-            meshgate.yaml:3:21: error[invalid-value]: `orders` is not of the form it must have
+            meshgate.yaml:2:10: error[invalid-value]: `topic` is not of the form it must have (ARN of an SNS topic, as in arn:aws:sns:eu-central-1:123456789012:quality)
+            meshgate.yaml:3:21: error[invalid-value]: `orders` is not of the form it must have (ARN of an SNS topic, as in arn:aws:sns:eu-central-1:123456789012:quality)
             meshgate.yaml:4:20: error[invalid-value]: `share`: value is greater than or equal to the maximum of 1 (More than this share of a domain's events, where there are at least 20)
             meshgate.yaml:4:35: error[invalid-value]: `per_minute`: value is less than the minimum of 1 (More events than this)
             meshgate.yaml:4:38: error[unknown-key]: the format has no key `percent` here (keys here are share, per_minute)
