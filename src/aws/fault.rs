@@ -301,6 +301,13 @@ mod tests {
         assert_eq!(trouble(400, "com.amazonaws.sqs#QueueDoesNotExist"), Trouble::Rejected);
         assert_eq!(trouble(400, "KMS.ThrottlingException"), Trouble::Throttled);
         assert_eq!(trouble(400, "ExpiredTokenException"), Trouble::Unavailable);
+        // Of SNS.
+        assert_eq!(trouble(400, "Throttled"), Trouble::Throttled);
+        assert_eq!(trouble(400, "KMSThrottling"), Trouble::Throttled);
+        let refused = Fault::of_answer(403, Some("AuthorizationError"), Some("no permission for sns:Publish"));
+        assert_eq!(refused.trouble, Trouble::Rejected);
+        assert!(refused.to_string().contains("allow it to the gate's role"), "{refused}");
+        assert!(Fault::of_answer(404, Some("NotFound"), None).to_string().contains("create it"));
     }
 
     #[test]
