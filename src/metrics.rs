@@ -106,6 +106,8 @@ pub struct Metrics {
     pub state_evicted: IntCounterVec,
     /// `meshgate_state_snapshots_total{outcome}`: `written` or `failed`.
     pub state_snapshots: IntCounterVec,
+    /// `meshgate_notices_total{domain,event,outcome}`: notices of quarantine: `logged` only, `sent`, `failed`, or `dropped` since too many waited.
+    pub notices: IntCounterVec,
     _build_info: Gauge,
 }
 
@@ -312,6 +314,12 @@ impl Metrics {
                 "meshgate_state_snapshots_total",
                 "Snapshots of what checks remember: written or failed.",
                 &["outcome"],
+            ),
+            notices: counters(
+                &r,
+                "meshgate_notices_total",
+                "Notices of quarantine: logged only, sent to a topic, failed, or dropped since too many waited.",
+                &["domain", "event", "outcome"],
             ),
             _build_info: build_info,
             registry: r,

@@ -95,6 +95,27 @@ pub trait DeadLetterSink: Send + Sync {
     fn send<'a>(&'a self, queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>>;
 }
 
+/// A notice on its way to a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// The topic's ARN.
+    pub topic: Arc<str>,
+    /// Unique; the same on each retry.
+    pub id: String,
+    pub domain: Arc<str>,
+    /// `started`, `exceeded` or `ended`.
+    pub event: &'static str,
+    /// Printable ASCII, fewer than 100 characters.
+    pub subject: String,
+    pub body: String,
+}
+
+/// Topics that people and programs subscribe to. One attempt a call.
+pub trait NoticeSink: Send + Sync {
+    /// Publishes the notice. After an error it may or may not have been.
+    fn publish<'a>(&'a self, dispatch: &'a Dispatch) -> BoxFuture<'a, Result<(), Unsettled>>;
+}
+
 /// The mesh streams as clients may ask about them.
 pub trait Catalog: Send + Sync {
     /// All mesh streams' names, sorted.

@@ -178,8 +178,7 @@ impl Acknowledged {
         for (name, number) in &self.records {
             assert_eq!(numbers.get(&**name), Some(&vec![&**number]), "{name}, acknowledged as {number}");
         }
-        let all =
-            LetterFilter { domain: None, contract: None, rule: None, kind: None, limit: usize::MAX, before: None };
+        let all = LetterFilter { limit: usize::MAX, ..LetterFilter::default() };
         let mut times: HashMap<String, usize> = HashMap::new();
         for letter in Reader::open(path).unwrap().letters(&all).unwrap() {
             *times.entry(letter.id).or_default() += 1;

@@ -1,6 +1,6 @@
 //! What an AWS error means to who called: whose fault it is, whether trying again can help, what to say.
 //!
-//! Sources: the error lists of the Kinesis, SQS and DynamoDB API references, their "common errors", and the retry lists of
+//! Sources: the error lists of the Kinesis, SQS, SNS and DynamoDB API references, their "common errors", and the retry lists of
 //! the SDKs' standard mode. `KMSThrottlingException` is in none of the latter and is a throttle all the same.
 //!
 //! AWS quotes request values in validation messages, so only messages of codes known not to are passed on.
@@ -174,13 +174,14 @@ fn meaning(code: &str) -> Option<Meaning> {
         "ProvisionedThroughputExceededException" => {
             (Throttled, "retry with back-off; if it lasts, add shards, or capacity to a table")
         }
-        "KMSThrottlingException" | "KMS.ThrottlingException" | "KmsThrottled" => {
+        "KMSThrottlingException" | "KMSThrottling" | "KMS.ThrottlingException" | "KmsThrottled" => {
             (Throttled, "retry with back-off; if it lasts, raise the KMS quota")
         }
         "LimitExceededException"
         | "ThrottlingException"
         | "Throttling"
         | "ThrottledException"
+        | "Throttled"
         | "RequestThrottled"
         | "RequestThrottledException"
         | "TooManyRequestsException"
@@ -209,7 +210,7 @@ fn meaning(code: &str) -> Option<Meaning> {
         "ExpiredNextTokenException" => (Unavailable, "the listing took longer than 5 minutes: begin it anew"),
         "ExpiredIteratorException" => (Rejected, "the iterator is older than 5 minutes: ask for a new one"),
 
-        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" => {
+        "AccessDenied" | "AccessDeniedException" | "NotAuthorized" | "AuthorizationError" => {
             (Rejected, "allow it to the gate's role, in its policy and the resource's")
         }
         "UnrecognizedClientException"
@@ -218,14 +219,20 @@ fn meaning(code: &str) -> Option<Meaning> {
         | "MissingAuthenticationTokenException"
         | "IncompleteSignature"
         | "OptInRequired" => (Rejected, "check the gate's AWS credentials and its account"),
-        "ResourceNotFoundException" | "QueueDoesNotExist" | "NonExistentQueue" | "QueueDeletedRecently" => {
-            (Rejected, "create it, or correct its name, region or account in the gate's settings")
-        }
+        "ResourceNotFoundException"
+        | "QueueDoesNotExist"
+        | "NonExistentQueue"
+        | "QueueDeletedRecently"
+        | "NotFound" => (Rejected, "create it, or correct its name, region or account in the gate's settings"),
         "KMSDisabledException"
         | "KMSInvalidStateException"
         | "KMSAccessDeniedException"
         | "KMSNotFoundException"
         | "KMSOptInRequired"
+        | "KMSDisabled"
+        | "KMSInvalidState"
+        | "KMSAccessDenied"
+        | "KMSNotFound"
         | "KMS.DisabledException"
         | "KMS.InvalidStateException"
         | "KMS.AccessDeniedException"
@@ -294,6 +301,13 @@ mod tests {
         assert_eq!(trouble(400, "com.amazonaws.sqs#QueueDoesNotExist"), Trouble::Rejected);
         assert_eq!(trouble(400, "KMS.ThrottlingException"), Trouble::Throttled);
         assert_eq!(trouble(400, "ExpiredTokenException"), Trouble::Unavailable);
+        // Of SNS.
+        assert_eq!(trouble(400, "Throttled"), Trouble::Throttled);
+        assert_eq!(trouble(400, "KMSThrottling"), Trouble::Throttled);
+        let refused = Fault::of_answer(403, Some("AuthorizationError"), Some("no permission for sns:Publish"));
+        assert_eq!(refused.trouble, Trouble::Rejected);
+        assert!(refused.to_string().contains("allow it to the gate's role"), "{refused}");
+        assert!(Fault::of_answer(404, Some("NotFound"), None).to_string().contains("create it"));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub struct AwsOptions {
     /// URLs that win over the standard chain's.
     pub kinesis_endpoint: Option<String>,
     pub sqs_endpoint: Option<String>,
+    pub sns_endpoint: Option<String>,
     pub dynamodb_endpoint: Option<String>,
     /// Where this process listens: never taken from the standard chain as an upstream.
     pub own_addresses: Vec<SocketAddr>,
@@ -50,6 +51,7 @@ impl AwsOptions {
             region: None,
             kinesis_endpoint: None,
             sqs_endpoint: None,
+            sns_endpoint: None,
             dynamodb_endpoint: None,
             own_addresses: Vec::new(),
             instance: instance.into(),
@@ -75,10 +77,12 @@ pub enum AwsError {
 pub struct Clients {
     pub kinesis: aws_sdk_kinesis::Client,
     pub sqs: aws_sdk_sqs::Client,
+    pub sns: aws_sdk_sns::Client,
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Where the clients call, for the start-up log.
     pub kinesis_endpoint: Endpoint,
     pub sqs_endpoint: Endpoint,
+    pub sns_endpoint: Endpoint,
     pub dynamodb_endpoint: Endpoint,
     pub region: String,
 }
@@ -110,9 +114,11 @@ impl Clients {
         let own = &options.own_addresses;
         let kinesis_endpoint = Endpoint::choose(options.kinesis_endpoint.as_deref(), &sdk, "Kinesis", own);
         let sqs_endpoint = Endpoint::choose(options.sqs_endpoint.as_deref(), &sdk, "SQS", own);
+        let sns_endpoint = Endpoint::choose(options.sns_endpoint.as_deref(), &sdk, "SNS", own);
         let dynamodb_endpoint = Endpoint::choose(options.dynamodb_endpoint.as_deref(), &sdk, "DynamoDB", own);
         warn_if_ignored("kinesis", &kinesis_endpoint);
         warn_if_ignored("sqs", &sqs_endpoint);
+        warn_if_ignored("sns", &sns_endpoint);
         warn_if_ignored("dynamodb", &dynamodb_endpoint);
 
         // `Builder::from` reads the chain's endpoint; setting it afterwards, even to none, is final.
@@ -120,14 +126,18 @@ impl Clients {
         kinesis.set_endpoint_url(kinesis_endpoint.url().map(str::to_owned));
         let mut sqs = aws_sdk_sqs::config::Builder::from(&sdk);
         sqs.set_endpoint_url(sqs_endpoint.url().map(str::to_owned));
+        let mut sns = aws_sdk_sns::config::Builder::from(&sdk);
+        sns.set_endpoint_url(sns_endpoint.url().map(str::to_owned));
         let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk);
         dynamodb.set_endpoint_url(dynamodb_endpoint.url().map(str::to_owned));
         Ok(Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            sns: aws_sdk_sns::Client::from_conf(sns.build()),
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             kinesis_endpoint,
             sqs_endpoint,
+            sns_endpoint,
             dynamodb_endpoint,
             region,
         })

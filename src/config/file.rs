@@ -1,5 +1,6 @@
 //! Settings as written in `meshgate.yaml`. Unknown keys, wrong types and values out of range are faults with their place.
 
+mod notices;
 mod rules;
 mod streams;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::notices::WrittenNotices;
 use self::rules::{Sources, WrittenRules};
 use self::streams::WrittenStream;
 use super::{Backend, Config, OnQuarantine, Route, Routes};
@@ -45,6 +47,7 @@ pub struct Written {
     streams: Vec<WrittenStream>,
     limits: WrittenLimits,
     retry: WrittenRetry,
+    notices: Option<WrittenNotices>,
     drain_seconds: u64,
 }
 
@@ -76,6 +79,7 @@ struct WrittenAws {
     region: Option<String>,
     kinesis_endpoint: Option<String>,
     sqs_endpoint: Option<String>,
+    sns_endpoint: Option<String>,
     dynamodb_endpoint: Option<String>,
 }
 
@@ -131,6 +135,7 @@ impl Default for Written {
             streams: Vec::new(),
             limits: WrittenLimits::default(),
             retry: WrittenRetry::default(),
+            notices: None,
             // Below Kubernetes' default terminationGracePeriodSeconds of 30.
             drain_seconds: 25,
         }
@@ -272,6 +277,7 @@ impl Written {
                     region: self.aws.region,
                     kinesis_endpoint: self.aws.kinesis_endpoint,
                     sqs_endpoint: self.aws.sqs_endpoint,
+                    sns_endpoint: self.aws.sns_endpoint,
                     dynamodb_endpoint: self.aws.dynamodb_endpoint,
                 },
             },
@@ -294,6 +300,7 @@ impl Written {
                 deadline_ms: self.retry.deadline_seconds * 1_000,
                 ..RetryPolicy::default()
             },
+            notices: self.notices.map(WrittenNotices::into_settings),
         }
     }
 }

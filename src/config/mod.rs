@@ -11,6 +11,7 @@ mod routes;
 pub mod rules;
 pub mod source;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::contract::RuleFiles;
 use crate::contract::diagnostic::Diagnostic;
 use crate::gate::delivery::RetryPolicy;
+use crate::gate::notice;
 use crate::lease::Start;
 use crate::source::kinesis_stream::feed::Reading;
 use crate::source::listener::Limits;
@@ -55,6 +57,18 @@ pub struct Config {
     /// What a compressed payload may inflate to.
     pub inflated_bytes_max: usize,
     pub retry: RetryPolicy,
+    /// Who is told of quarantine, and when; `None`: nobody.
+    pub notices: Option<NoticeSettings>,
+}
+
+/// Who is told of quarantine, and when. The log always is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoticeSettings {
+    /// The topic of domains that have none of their own.
+    pub topic: Option<Arc<str>>,
+    /// Topics by domain.
+    pub domains: BTreeMap<String, Arc<str>>,
+    pub terms: notice::Terms,
 }
 
 /// A stream that others write to, which is read, judged and forwarded.
@@ -99,6 +113,7 @@ pub enum Backend {
         region: Option<String>,
         kinesis_endpoint: Option<String>,
         sqs_endpoint: Option<String>,
+        sns_endpoint: Option<String>,
         dynamodb_endpoint: Option<String>,
     },
 }

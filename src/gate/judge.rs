@@ -1,6 +1,5 @@
 //! One record in, one verdict out: decode, route, judge, stamp.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::contract::{
@@ -374,7 +373,7 @@ impl Judged<'_> {
 
     /// The dead letter of a quarantined record. `id` is unique.
     pub fn dead_letter(&self, id: String, record: &Record, now: Timestamp) -> DeadLetter {
-        let first = self.judgement.enforced().min_by_key(|v| Reverse(v.severity)).or(self.judgement.violations.first());
+        let first = self.judgement.first();
         let body = document::build(&id, now, record, self.well_formed, &self.judgement, self.privacy());
         DeadLetter {
             id,

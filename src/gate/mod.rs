@@ -1,4 +1,4 @@
-//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when.
+//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when, whom to tell of quarantine.
 
 pub mod breaker;
 pub mod delivery;
@@ -6,4 +6,5 @@ pub mod document;
 pub mod edit;
 pub mod isolate;
 pub mod judge;
+pub mod notice;
 pub mod pack;

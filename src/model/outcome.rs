@@ -1,5 +1,6 @@
 //! What was decided about an event, and what became of its record.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -55,6 +56,11 @@ impl Judgement {
     /// The violations that decided the verdict, or would have if they could: shadow ones left out.
     pub fn enforced(&self) -> impl Iterator<Item = &Violation> {
         self.violations.iter().filter(|v| v.mode == Mode::Enforce)
+    }
+
+    /// The one that stands for all, by which dead letters and notices are told apart: the first of the most severe that are enforced.
+    pub fn first(&self) -> Option<&Violation> {
+        self.enforced().min_by_key(|v| Reverse(v.severity)).or(self.violations.first())
     }
 }
 

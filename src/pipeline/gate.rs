@@ -13,6 +13,7 @@ use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
 
 use super::doubts;
+use super::notices::Noted;
 use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
@@ -65,6 +66,7 @@ pub struct Gate {
     pub(super) ids: RandomState,
     /// When the log last said that records were not settled.
     complained: Mutex<Option<Instant>>,
+    noted: Option<Arc<Noted>>,
 }
 
 /// A judged record, as far as its delivery goes.
@@ -109,7 +111,14 @@ impl Gate {
             serial: AtomicU64::new(0),
             ids: RandomState::new(),
             complained: Mutex::default(),
+            noted: None,
         }
+    }
+
+    /// Tells of what it settles, so that people are told of quarantine.
+    #[must_use]
+    pub fn noted_by(self, noted: Option<Arc<Noted>>) -> Self {
+        Self { noted, ..self }
     }
 
     fn enter(&self, records: usize) -> Result<InFlight<'_>, IntakeError> {
@@ -230,6 +239,10 @@ impl Gate {
         // What a breaker or a doubt holds comes again, and is judged again.
         let judged = outcomes.iter().filter(|outcome| !is_held(outcome));
         metrics.count_judgements(judged.map(|outcome| &outcome.judgement));
+        if let Some(noted) = &self.noted {
+            let settled = outcomes.iter().filter(|outcome| is_settled(outcome));
+            noted.observe(settled.map(|outcome| &outcome.judgement), (self.options.clock)());
+        }
         for settlement in SETTLEMENTS {
             let count = outcomes.iter().filter(|outcome| name_of(&outcome.settlement) == settlement).count();
             if count > 0 {

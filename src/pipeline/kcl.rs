@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::BufReader;
 
+use super::notices::Notices;
 use super::rules::Rules;
 use super::serve::{self, StartError};
 use crate::config::Config;
@@ -43,7 +44,9 @@ pub async fn run(
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = serve::open_sinks(config, own, &instance).await?;
     let by_key = config.routes.keeps_order(&options.stream);
-    let gate = Arc::new(serve::gate(config, rules, &sinks, Arc::clone(&metrics)));
+    let notices = serve::notices(config, &rules, &sinks, &metrics, serve::worker_id(&instance));
+    let gate = serve::gate(config, rules, &sinks, Arc::clone(&metrics));
+    let gate = Arc::new(gate.noted_by(notices.as_ref().map(Notices::noted)));
     let reader = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
     let options = Options {
         intake: gate,
@@ -54,5 +57,9 @@ pub async fn run(
         clock: super::now,
         random: fastrand::f64,
     };
-    Ok(kcl::run(reader, tokio::io::stdout(), options).await?)
+    let ended = kcl::run(reader, tokio::io::stdout(), options).await;
+    if let Some(notices) = notices {
+        notices.finish().await;
+    }
+    Ok(ended?)
 }

@@ -11,7 +11,6 @@
 //! Checks that remember are not asked: what they remember is a gate's. A letter that such a check refused stays, as long as its contract
 //! has that check.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -487,9 +486,7 @@ impl Replay {
 
 /// The rule and the kind of the violation that decides.
 fn decided(judgement: &Judgement) -> (String, &'static str) {
-    let enforced = judgement.enforced().min_by_key(|violation| Reverse(violation.severity));
-    let decided = enforced.or(judgement.violations.first());
-    decided.map_or(("unknown".into(), "unknown"), |violation| (violation.rule.to_string(), violation.kind.as_str()))
+    judgement.first().map_or(("unknown".into(), "unknown"), |violation| (violation.rule.to_string(), violation.kind.as_str()))
 }
 
 /// The letter as it is sent again.

@@ -11,15 +11,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::gate::in_place;
 use super::gated;
 use super::keeper::Keeper;
+use super::notices::{NoticeOptions, Notices};
 use super::rules::Rules;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
 use super::{Gate, GateOptions};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::config::{Backend, Config};
 use crate::metrics::Metrics;
-use crate::port::{Catalog, DeadLetterBox, DeadLetterSink, MeshSink};
+use crate::port::{Catalog, DeadLetterBox, DeadLetterSink, MeshSink, NoticeSink};
 use crate::sink::kinesis::KinesisSink;
 use crate::sink::local::{LocalBox, LocalOptions, Store};
+use crate::sink::sns::SnsTopics;
 use crate::sink::sqs::{SqsBox, SqsSink};
 use crate::source::Service;
 use crate::source::listener::{self, Drained};
@@ -47,6 +49,8 @@ pub struct Sinks {
     pub letters: Arc<dyn DeadLetterSink>,
     pub catalog: Arc<dyn Catalog>,
     pub backend: &'static str,
+    /// Where notices of quarantine go beside the log.
+    pub topics: Option<Arc<dyn NoticeSink>>,
     /// Where the backend is AWS.
     clients: Option<Clients>,
 }
@@ -58,6 +62,7 @@ impl Sinks {
             letters: Arc::clone(store) as _,
             catalog: Arc::clone(store) as _,
             backend: "local",
+            topics: None,
             clients: None,
         }
     }
@@ -92,10 +97,11 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
             let store = Store::open(&config.data, options).map_err(|error| StartError::Store(error.to_string()))?;
             Ok(Sinks::local(&Arc::new(store)))
         }
-        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, dynamodb_endpoint } => {
+        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, sns_endpoint, dynamodb_endpoint } => {
             for (key, url) in [
                 ("aws.kinesis_endpoint", kinesis_endpoint),
                 ("aws.sqs_endpoint", sqs_endpoint),
+                ("aws.sns_endpoint", sns_endpoint),
                 ("aws.dynamodb_endpoint", dynamodb_endpoint),
             ] {
                 if let Some(url) = url.as_ref().filter(|url| is_self(url, &own)) {
@@ -106,6 +112,7 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 region: region.clone(),
                 kinesis_endpoint: kinesis_endpoint.clone(),
                 sqs_endpoint: sqs_endpoint.clone(),
+                sns_endpoint: sns_endpoint.clone(),
                 dynamodb_endpoint: dynamodb_endpoint.clone(),
                 own_addresses: own,
                 ..AwsOptions::new(instance)
@@ -117,6 +124,7 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 letters: Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone())),
                 catalog: mesh,
                 backend: "aws",
+                topics: Some(Arc::new(SnsTopics::new(clients.sns.clone()))),
                 clients: Some(clients),
             })
         }
@@ -143,6 +151,19 @@ pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metr
         metrics,
         clock: super::now,
     })
+}
+
+/// Tells people of quarantine, where the settings ask for it. `gate` is what this process is called.
+pub fn notices(
+    config: &Config,
+    rules: &Arc<Rules>,
+    sinks: &Sinks,
+    metrics: &Arc<Metrics>,
+    gate: String,
+) -> Option<Notices> {
+    let settings = config.notices.clone()?;
+    let (rules, metrics, sink) = (Arc::clone(rules), Arc::clone(metrics), sinks.topics.clone());
+    Some(Notices::start(NoticeOptions { settings, rules, sink, metrics, gate, clock: super::now }))
 }
 
 /// Reloads the rules at each SIGHUP, for as long as the future lives.
@@ -189,6 +210,7 @@ pub struct Serving {
     reloads: JoinSet<()>,
     /// Ends when `stop` is told.
     keeper: JoinHandle<Option<Keeper>>,
+    notices: Option<Notices>,
 }
 
 /// How serving ended.
@@ -209,7 +231,9 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let listen = port.local_addr().unwrap_or(config.listen);
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = open_sinks(config, vec![listen], &instance).await?;
-    let gate = Arc::new(gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics)));
+    let notices = notices(config, &rules, &sinks, &metrics, worker_id(&instance));
+    let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
+    let gate = Arc::new(gate.noted_by(notices.as_ref().map(Notices::noted)));
     let service_metrics = Arc::clone(&metrics);
     let service = Service {
         intake: Arc::clone(&gate) as _,
@@ -246,7 +270,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     }
     let phase = watch::Sender::new(Phase::Ready);
     let drain_time = config.limits.drain_time;
-    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, sources, drain_time, reloads, keeper })
+    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, sources, drain_time, reloads, keeper, notices })
 }
 
 impl Serving {
@@ -284,6 +308,9 @@ impl Serving {
             let last = move || keeper.snapshot(stopped == Stopped::Drained);
             let _ = tokio::task::spawn_blocking(last).await;
         }
+        if let Some(notices) = self.notices {
+            notices.finish().await;
+        }
         stopped
     }
 
@@ -302,8 +329,8 @@ impl Serving {
     }
 }
 
-/// What a gate's leases call it: of this process alone, and for people.
-fn worker_id(instance: &str) -> String {
+/// What a gate's leases and notices call it: of this process alone, and for people.
+pub(super) fn worker_id(instance: &str) -> String {
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
     format!("{}-{instance}", host.as_deref().unwrap_or("meshgate"))
 }

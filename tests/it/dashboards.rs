@@ -121,7 +121,7 @@ fn every_query_of_every_panel_returns_data() {
     std::fs::write(&contract, format!("{written}{REMEMBERS}")).expect("a writable file");
     let stricter = written.replace("this.weight > 0.0", "this.weight > 5.0");
     std::fs::write(candidate.join("parcels/parcel.sent.yaml"), stricter).expect("a writable file");
-    let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\n", candidate.display());
+    let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\nnotices: {{}}\n", candidate.display());
     let healthy = Gate::start(GateOptions { rules: rules.clone(), config: Some(config), ..GateOptions::default() });
     let ailing = gate_without_sinks();
     let remote = GitRemote::new();

@@ -20,6 +20,7 @@ mod http;
 mod infer;
 mod kcl;
 mod leases;
+mod notices;
 mod odcs;
 mod pipe;
 mod readme;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::http::get;
+use super::http::{Http, get};
 use super::kinesis::{AwsError, Kinesis};
 use super::process::{Process, free_port, temporary, wait_until};
 use super::tools::{Tool, tool};
@@ -113,7 +113,8 @@ impl Emulator {
     }
 
     pub fn create_queue(&self, name: &str) {
-        self.sqs("CreateQueue", &json!({"QueueName": name})).expect("CreateQueue");
+        let attributes = if name.ends_with(".fifo") { json!({"FifoQueue": "true"}) } else { json!({}) };
+        self.sqs("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).expect("CreateQueue");
     }
 
     /// Every message of the queue. They are not deleted, and stay invisible for 30 seconds.
@@ -134,6 +135,42 @@ impl Emulator {
                 }
             }));
         }
+    }
+
+    /// A topic whose notices are sent to the queue as they are, for events that the filter policy lets pass. Gives its ARN. A name that ends
+    /// in `.fifo` is one of ordered, deduplicated messages.
+    pub fn create_topic(&self, name: &str, queue: &str, filter: &Value) -> String {
+        let fifo = if name.ends_with(".fifo") {
+            "&Attributes.entry.1.key=FifoTopic&Attributes.entry.1.value=true"
+        } else {
+            ""
+        };
+        self.sns(&format!("Action=CreateTopic&Name={name}{fifo}"));
+        let arn = |service: &str, name: &str| format!("arn:aws:{service}:us-east-1:000000000000:{name}");
+        let filter: String = form_urlencoded::byte_serialize(filter.to_string().as_bytes()).collect();
+        self.sns(&format!(
+            "Action=Subscribe&TopicArn={}&Protocol=sqs&Endpoint={}\
+             &Attributes.entry.1.key=RawMessageDelivery&Attributes.entry.1.value=true\
+             &Attributes.entry.2.key=FilterPolicy&Attributes.entry.2.value={filter}",
+            arn("sns", name),
+            arn("sqs", queue),
+        ));
+        arn("sns", name)
+    }
+
+    /// One call of SNS, which speaks forms and XML.
+    fn sns(&self, form: &str) {
+        let authorization =
+            "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sns/aws4_request, SignedHeaders=host, Signature=0";
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("authorization", authorization),
+            ("x-amz-date", "20260101T000000Z"),
+        ];
+        let form = format!("{form}&Version=2010-03-31");
+        let mut http = Http::connect(self.address).expect("the emulator listens");
+        let answer = http.send("POST", "/", &headers, form.as_bytes()).expect("an answer");
+        assert_eq!(answer.status, 200, "{form}: {}", answer.text());
     }
 
     fn sqs(&self, operation: &str, body: &Value) -> Result<Value, AwsError> {

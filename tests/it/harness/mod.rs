@@ -8,7 +8,7 @@ mod process;
 mod remote;
 mod tools;
 
-pub use emulator::{Emulator, Prometheus};
+pub use emulator::{Emulator, Prometheus, QueueMessage};
 pub use gate::{Gate, GateOptions, binary, parcels_rules};
 pub use http::{Http, get};
 pub use kinesis::{AwsError, Kinesis, Put};
