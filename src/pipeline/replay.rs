@@ -27,6 +27,9 @@ use crate::model::{DeadLetter, Judgement, Placement, Record, Timestamp, Trouble,
 use crate::port::{DeadLetterBox, Received, Ticket};
 use crate::sink::local::{Entry, Journal, Progress};
 
+/// Letters that are held at most: SQS allows 120,000 in flight.
+pub const HELD_MAX: usize = 100_000;
+
 /// What is to be replayed, and how.
 #[derive(Debug)]
 pub struct ReplayOptions {
@@ -141,6 +144,8 @@ pub struct Replay {
     /// Letters of this run: one that comes back with its new attempt is not tried again.
     seen: Mutex<HashSet<String>>,
     report: Mutex<Report>,
+    /// Letters that are given back at the end: given back at once, a queue would go on giving them.
+    held: Mutex<Vec<Ticket>>,
     looked_at: AtomicU64,
     is_stopped: AtomicBool,
     /// From when on the rate allows one more.
@@ -167,6 +172,7 @@ impl Replay {
             clock,
             seen: Mutex::default(),
             report: Mutex::default(),
+            held: Mutex::default(),
             looked_at: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
             free_from: Mutex::new(Instant::now()),
@@ -196,7 +202,22 @@ impl Replay {
                 self.stop("a part of it failed, a fault of meshgate; run the replay again");
             }
         }
+        self.release_held(0).await;
         std::mem::take(&mut *locked(&self.report))
+    }
+
+    /// Holds letters until the end, or until there are more than may be.
+    async fn hold(&self, tickets: impl IntoIterator<Item = Ticket>) {
+        locked(&self.held).extend(tickets);
+        self.release_held(HELD_MAX).await;
+    }
+
+    async fn release_held(&self, most: usize) {
+        let held = {
+            let mut held = locked(&self.held);
+            if held.len() <= most { Vec::new() } else { std::mem::take(&mut *held) }
+        };
+        self.letters.release(&held).await;
     }
 
     async fn work(&self) {
@@ -261,7 +282,7 @@ impl Replay {
                 Ok(_) => others.push(ticket),
             }
         }
-        self.letters.release(&others).await;
+        self.hold(others).await;
         letters
     }
 
@@ -430,7 +451,7 @@ impl Replay {
                 None => back.push(letter.ticket),
             }
         }
-        self.letters.release(&back).await;
+        self.hold(back).await;
         let answers = self.letters.replace(&replaced).await;
         let mut failed = Vec::new();
         for ((ticket, letter), answer) in replaced.into_iter().zip(answers) {
@@ -443,7 +464,7 @@ impl Replay {
                 failed.push(ticket);
             }
         }
-        self.letters.release(&failed).await;
+        self.hold(failed).await;
     }
 
     async fn tell_dry(
@@ -460,14 +481,11 @@ impl Replay {
         }
         stay.iter().for_each(|(letter, outcome, rule, _)| self.count_letter(letter, *outcome, rule));
         let all = gone.iter().map(|(letter, _)| letter).chain(forward.iter().map(|(letter, ..)| letter));
-        let tickets: Vec<Ticket> =
-            all.chain(stay.iter().map(|(letter, ..)| letter)).map(|letter| letter.ticket.clone()).collect();
-        self.letters.release(&tickets).await;
+        self.hold(all.chain(stay.iter().map(|(letter, ..)| letter)).map(|letter| letter.ticket.clone())).await;
     }
 
     async fn give_back(&self, letters: &[Letter]) {
-        let tickets: Vec<Ticket> = letters.iter().map(|letter| letter.ticket.clone()).collect();
-        self.letters.release(&tickets).await;
+        self.hold(letters.iter().map(|letter| letter.ticket.clone())).await;
     }
 
     fn count_letter(&self, letter: &Letter, outcome: Replayed, rule: &str) {

@@ -24,6 +24,7 @@ mod notices;
 mod odcs;
 mod pipe;
 mod readme;
+mod replay;
 mod rules;
 mod rules_git;
 mod shards;

@@ -6,11 +6,9 @@ use super::Place;
 use crate::cli::output::Failure;
 use crate::gate::document::{self, Filter, Summary};
 use crate::model::Unsettled;
+use crate::pipeline::replay::HELD_MAX;
 use crate::pipeline::serve;
 use crate::port::{DeadLetterBox, Received, Ticket};
-
-/// Letters that are held at once, before those looked at are given back: SQS allows 120,000 in flight.
-const HELD_MAX: usize = 100_000;
 
 /// Which letters, and how many.
 pub struct Options {

@@ -1,0 +1,255 @@
+//! Dead letters after a fix: counted, judged again, forwarded once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{
+    Emulator, Gate, GateOptions, Kinesis, Put, bad_parcel, copy_tree, good_parcel, parcels_rules, run, temporary,
+    wait_until,
+};
+
+const MESH: &str = "parcels-mesh";
+const QUEUE: &str = "meshgate-dlq";
+
+/// The tests' rules without the one that `bad_parcel` breaks.
+fn fixed_rules() -> TempDir {
+    let home = temporary();
+    copy_tree(&parcels_rules(), &home.path().join("rules"));
+    let path = home.path().join("rules/parcels/parcel.sent.yaml");
+    let text = std::fs::read_to_string(&path).expect("the contract");
+    let fixed = text.replace("this.weight > 0.0", "this.weight > -2.0");
+    assert_ne!(text, fixed, "the rule is there");
+    std::fs::write(&path, fixed).expect("the contract can be written");
+    home
+}
+
+fn rules_of(home: &TempDir) -> PathBuf {
+    home.path().join("rules")
+}
+
+/// A `dlq` command on a gate's store: its exit code, its JSON lines, and what it said.
+fn dlq(command: &mut Command) -> (Option<i32>, Vec<Value>, String) {
+    let output = run(command);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    (output.status.code(), lines, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn replay(gate: &Gate, rules: &Path, more: &[&str]) -> (Option<i32>, Vec<Value>, String) {
+    dlq(gate.command(&[&["dlq", "replay"], more].concat()).arg("--rules").arg(rules))
+}
+
+/// How many letters have this outcome.
+fn of(lines: &[Value], outcome: &str) -> u64 {
+    lines.iter().filter(|line| line["outcome"] == outcome).filter_map(|line| line["count"].as_u64()).sum()
+}
+
+fn put(kinesis: &mut Kinesis, stream: &str, count: usize) {
+    for part in (0..count).collect::<Vec<_>>().chunks(500) {
+        let puts: Vec<Put> = part.iter().map(|i| Put::new(bad_parcel(&i.to_string()), &format!("key-{i}"))).collect();
+        let results = kinesis.put_records(stream, &puts).expect("PutRecords answers");
+        assert!(results.iter().all(|result| result["ErrorCode"].is_null()), "{results:?}");
+    }
+}
+
+/// How often each event is on a stream; each with the key it was put with, byte for byte.
+fn arrived(kinesis: &mut Kinesis, stream: &str) -> BTreeMap<String, u32> {
+    let mut times = BTreeMap::new();
+    for record in kinesis.read_all(stream) {
+        let event: Value = serde_json::from_slice(&record.data).expect("an event");
+        let id = event["id"].as_str().expect("an id").to_owned();
+        assert_eq!(record.data, bad_parcel(&id).into_bytes());
+        assert_eq!(record.key, format!("key-{id}"));
+        *times.entry(id).or_default() += 1;
+    }
+    times
+}
+
+#[test]
+fn after_a_fix_what_passes_goes_to_the_mesh_once_beside_a_running_gate() {
+    let gate = Gate::start(GateOptions::default());
+    put(&mut gate.kinesis(), "parcels", 30);
+    let secret = r#"{"type":"parcel.sent","id":"x","data":{"weight":"heavy"}}"#;
+    gate.kinesis().put_records("parcels", &[Put::new(secret, "key-x")]).expect("PutRecords answers");
+
+    let (_, counts, _) = dlq(&mut gate.command(&["dlq", "stats", "--by", "rule,pointer", "--format", "json"]));
+    assert_eq!((&counts[0]["rule"], &counts[0]["count"]), (&"weight_is_positive".into(), &30.into()));
+
+    let fixed = fixed_rules();
+    let (code, lines, told) = replay(&gate, &rules_of(&fixed), &["--dry-run"]);
+    assert_eq!((code, of(&lines, "forwarded"), of(&lines, "refused")), (Some(0), 30, 1), "{told}");
+    assert!(told.contains("30 would be forwarded, 1 stay"), "{told}");
+    assert!(arrived(&mut gate.kinesis(), "parcels").is_empty(), "nothing was done");
+
+    let (code, lines, told) = replay(&gate, &rules_of(&fixed), &[]);
+    assert_eq!((code, of(&lines, "forwarded"), of(&lines, "refused")), (Some(0), 30, 1), "{told}");
+    let there = arrived(&mut gate.kinesis(), "parcels");
+    assert_eq!((there.len(), there.values().max()), (30, Some(&1)));
+    // The gate goes on writing to the same store.
+    let good = Put::new(good_parcel("after"), "key-after");
+    let results = gate.kinesis().put_records("parcels", &[good]).expect("PutRecords answers");
+    assert!(results[0]["ErrorCode"].is_null(), "{results:?}");
+    assert_eq!(gate.kinesis().read_all("parcels").len(), 31);
+
+    // What stays says what was tried; what is gone is known by its id.
+    let (_, left, _) = dlq(&mut gate.command(&["dlq", "ls", "--format", "json"]));
+    assert_eq!(left.len(), 1);
+    let shown = run(&mut gate.command(&["dlq", "show", left[0]["id"].as_str().unwrap(), "--values"]));
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("a document");
+    assert_eq!(shown["replay"]["attempts"], 1);
+    let history = &shown["replay"]["history"][0];
+    assert_eq!((&history["rule"], &history["kind"]), (&"schema".into(), &"schema".into()), "{shown:#}");
+    let violations = shown["violations"].as_array().expect("some");
+    assert!(violations.iter().any(|violation| violation["value"] == "heavy"), "{shown:#}");
+
+    let (code, lines, _) = replay(&gate, &rules_of(&fixed), &[]);
+    assert_eq!((code, of(&lines, "forwarded"), of(&lines, "refused")), (Some(0), 0, 1));
+}
+
+#[test]
+fn a_repair_is_applied_judged_and_kept_in_both_versions() {
+    let gate = Gate::start(GateOptions::default());
+    put(&mut gate.kinesis(), "parcels", 2);
+    let (_, letters, _) = dlq(&mut gate.command(&["dlq", "ls", "--format", "json"]));
+    let id = letters[0]["id"].as_str().unwrap();
+
+    let edit = ["--edit", "/data/weight = 1 - this.data.weight * 2"];
+    let (code, lines, told) = replay(&gate, &parcels_rules(), &[&edit[..], &["--limit", "1"]].concat());
+    assert_eq!((code, of(&lines, "forwarded")), (Some(1), 1), "the limit ends it early: {told}");
+    let (_, lines, told) = replay(&gate, &parcels_rules(), &edit);
+    assert_eq!(of(&lines, "forwarded"), 1, "{told}");
+    let events = gate.kinesis().read_all("parcels");
+    assert_eq!(events.len(), 2);
+    for event in events {
+        let event: Value = serde_json::from_slice(&event.data).expect("an event");
+        assert_eq!(event["data"]["weight"], 3);
+    }
+    let shown = run(&mut gate.command(&["dlq", "show", id]));
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("what is noted");
+    assert_eq!(shown["before"]["payload"]["json"]["data"]["weight"], -1, "{shown:#}");
+    assert_eq!(shown["after"]["data"]["weight"], 3, "{shown:#}");
+
+    let (code, _, told) = replay(&gate, &parcels_rules(), &["--edit", "weight = 1"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("write \"/weight\"") && told.contains("nothing was replayed"), "{told}");
+}
+
+/// Kills replays while they are at it, and runs them again until one comes to its end.
+fn kill_and_go_on(mut replay: impl FnMut() -> Command, kills: u32) -> Vec<Value> {
+    for _ in 0..kills {
+        let mut child = replay().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_millis(900));
+        child.kill().expect("it can be killed");
+        child.wait().expect("it ends");
+    }
+    let (code, lines, told) = dlq(&mut replay());
+    assert_eq!(code, Some(0), "{told}");
+    lines
+}
+
+#[test]
+fn a_replay_that_is_killed_goes_on_and_accounts_for_each_event() {
+    let gate = Gate::start(GateOptions::default());
+    put(&mut gate.kinesis(), "parcels", 2_000);
+    let fixed = fixed_rules();
+    let again = || {
+        let mut command = gate.command(&["dlq", "replay", "--per-second", "400", "--workers", "2"]);
+        command.arg("--rules").arg(rules_of(&fixed));
+        command
+    };
+    let lines = kill_and_go_on(again, 3);
+    let there = arrived(&mut gate.kinesis(), "parcels");
+    assert_eq!(there.len(), 2_000, "each event is there");
+    let twice = u64::from(there.values().map(|times| times - 1).sum::<u32>());
+    // A replay that dies between the event's arrival and its note puts it again: two batches of 100 each time.
+    assert!(twice <= 3 * 200, "{twice}");
+    assert!(of(&lines, "forwarded") + of(&lines, "possibly_twice") > 0, "{lines:?}");
+    let (_, left, _) = dlq(&mut gate.command(&["dlq", "ls", "--format", "json"]));
+    assert_eq!(left.len(), 0);
+}
+
+fn aws_config(aws: &Emulator, queue: &str) -> String {
+    format!(
+        "backend: aws\n\
+         aws: {{region: us-east-1, kinesis_endpoint: \"{0}\", sqs_endpoint: \"{0}\"}}\n\
+         dlq: {queue}\n\
+         retry: {{attempts: 3, deadline_seconds: 3}}\n\
+         routes:\n  - {{source: parcels-in, mesh: {MESH}}}\n",
+        aws.endpoint()
+    )
+}
+
+fn credentials() -> Vec<(String, String)> {
+    [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+}
+
+/// The queues of SQS: what passes goes to Kinesis once, what does not is in its queue with its attempt; FIFO too.
+#[test]
+fn letters_of_sqs_are_replayed_to_kinesis_and_those_that_stay_carry_their_attempts() {
+    let Some(mut aws) = Emulator::ministack() else { return };
+    aws.create_stream(MESH, 2);
+    for queue in [QUEUE, "meshgate-dlq.fifo"] {
+        aws.create_queue(queue);
+        let config = aws_config(&aws, queue);
+        let gate = Gate::start(GateOptions {
+            config: Some(config.clone()),
+            environment: credentials(),
+            ..GateOptions::default()
+        });
+        put(&mut gate.kinesis(), "parcels-in", 40);
+        let late = r#"{"type":"parcel.sent","id":"x","data":{"weight":"heavy"}}"#;
+        gate.kinesis().put_records("parcels-in", &[Put::new(late, "key-x")]).expect("PutRecords answers");
+        let fixed = fixed_rules();
+        let command = |words: &[&str]| {
+            let mut command = gate.command(words);
+            command.envs(credentials());
+            command
+        };
+        let again = |words: &[&str]| {
+            let mut command = command(&[&["dlq", "replay"], words].concat());
+            command.arg("--rules").arg(rules_of(&fixed));
+            dlq(&mut command)
+        };
+        let before = arrived(&mut aws.kinesis(), MESH).len();
+        if queue == QUEUE {
+            let (_, counts, told) = dlq(&mut command(&["dlq", "stats", "--by", "rule", "--format", "json"]));
+            let counted: u64 = counts.iter().filter_map(|line| line["count"].as_u64()).sum();
+            assert_eq!(counted, 41, "{counts:?} {told}");
+            let (_, lines, told) = again(&["--dry-run"]);
+            assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (40, 1), "{told}");
+        }
+        // Those that were looked at are given back.
+        let (code, lines, told) = again(&[]);
+        assert_eq!((code, of(&lines, "forwarded"), of(&lines, "refused")), (Some(0), 40, 1), "{queue} {told}");
+        let there = arrived(&mut aws.kinesis(), MESH);
+        assert_eq!(there.len().max(before), 40);
+        let (_, lines, told) = again(&[]);
+        assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (0, 1), "{queue} {told}");
+        let mut left = Vec::new();
+        wait_until("the letter that stays is there", Duration::from_secs(10), || {
+            left.extend(aws.messages(queue));
+            (!left.is_empty()).then_some(())
+        });
+        assert_eq!(left.len(), 1, "{queue}");
+        assert_eq!(left[0].body["replay"]["attempts"], 2, "{queue}");
+    }
+
+    // The mesh stream is away: nothing leaves its queue.
+    let gate = Gate::start(GateOptions {
+        config: Some(aws_config(&aws, QUEUE)),
+        environment: credentials(),
+        ..GateOptions::default()
+    });
+    aws.kill();
+    let mut command = gate.command(&["dlq", "replay"]);
+    let (code, _, told) = dlq(command.envs(credentials()).arg("--rules").arg(parcels_rules()));
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("SQS queue"), "{told}");
+}
