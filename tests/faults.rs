@@ -73,6 +73,11 @@ impl DeadLetterSink for FarEnd {
         letter.body.len()
     }
 
+    fn letter_bytes_max<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<usize, Unsettled>> {
+        let letter_max = self.letter_max.load(SeqCst);
+        Box::pin(async move { Ok(if letter_max > 0 { letter_max } else { 64 << 20 }) })
+    }
+
     fn send<'a>(&'a self, _: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
         let letter_max = self.letter_max.load(SeqCst);
         let answer = |letter: &&DeadLetter| {
@@ -127,6 +132,7 @@ fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>
         dlq: config.dlq,
         mesh: Arc::clone(&far_end) as _,
         letters: Arc::clone(&far_end) as _,
+        objects: None,
         catalog: Arc::clone(&far_end) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
         records_in_flight_max: 10_000,

@@ -29,6 +29,8 @@ fn record(data: String, key: &str) -> Record {
 
 fn letter(id: String) -> DeadLetter {
     DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
         body: format!("{{\"id\":\"{id}\"}}"),
         id,

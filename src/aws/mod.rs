@@ -35,6 +35,7 @@ pub struct AwsOptions {
     pub kinesis_endpoint: Option<String>,
     pub sqs_endpoint: Option<String>,
     pub dynamodb_endpoint: Option<String>,
+    pub s3_endpoint: Option<String>,
     /// Where this process listens: never taken from the standard chain as an upstream.
     pub own_addresses: Vec<SocketAddr>,
     /// Names this process in [`INSTANCE_HEADER`]; visible ASCII.
@@ -51,6 +52,7 @@ impl AwsOptions {
             kinesis_endpoint: None,
             sqs_endpoint: None,
             dynamodb_endpoint: None,
+            s3_endpoint: None,
             own_addresses: Vec::new(),
             instance: instance.into(),
             call_timeout: Duration::from_secs(10),
@@ -76,10 +78,12 @@ pub struct Clients {
     pub kinesis: aws_sdk_kinesis::Client,
     pub sqs: aws_sdk_sqs::Client,
     pub dynamodb: aws_sdk_dynamodb::Client,
+    pub s3: aws_sdk_s3::Client,
     /// Where the clients call, for the start-up log.
     pub kinesis_endpoint: Endpoint,
     pub sqs_endpoint: Endpoint,
     pub dynamodb_endpoint: Endpoint,
+    pub s3_endpoint: Endpoint,
     pub region: String,
 }
 
@@ -111,9 +115,11 @@ impl Clients {
         let kinesis_endpoint = Endpoint::choose(options.kinesis_endpoint.as_deref(), &sdk, "Kinesis", own);
         let sqs_endpoint = Endpoint::choose(options.sqs_endpoint.as_deref(), &sdk, "SQS", own);
         let dynamodb_endpoint = Endpoint::choose(options.dynamodb_endpoint.as_deref(), &sdk, "DynamoDB", own);
+        let s3_endpoint = Endpoint::choose(options.s3_endpoint.as_deref(), &sdk, "S3", own);
         warn_if_ignored("kinesis", &kinesis_endpoint);
         warn_if_ignored("sqs", &sqs_endpoint);
         warn_if_ignored("dynamodb", &dynamodb_endpoint);
+        warn_if_ignored("s3", &s3_endpoint);
 
         // `Builder::from` reads the chain's endpoint; setting it afterwards, even to none, is final.
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(&sdk).interceptor(instance);
@@ -122,13 +128,18 @@ impl Clients {
         sqs.set_endpoint_url(sqs_endpoint.url().map(str::to_owned));
         let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk);
         dynamodb.set_endpoint_url(dynamodb_endpoint.url().map(str::to_owned));
+        // An endpoint of one's own seldom answers under a name for each bucket.
+        let mut s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(s3_endpoint.url().is_some());
+        s3.set_endpoint_url(s3_endpoint.url().map(str::to_owned));
         Ok(Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
             kinesis_endpoint,
             sqs_endpoint,
             dynamodb_endpoint,
+            s3_endpoint,
             region,
         })
     }

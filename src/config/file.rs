@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use self::rules::{Sources, WrittenRules};
 use self::streams::WrittenStream;
-use super::{Backend, Config, OnQuarantine, Route, Routes};
+use super::{Backend, Config, LetterBucket, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
@@ -41,6 +41,7 @@ pub struct Written {
     local: WrittenLocal,
     aws: WrittenAws,
     dlq: String,
+    dead_letters: WrittenLetters,
     routes: Vec<WrittenRoute>,
     streams: Vec<WrittenStream>,
     limits: WrittenLimits,
@@ -77,6 +78,23 @@ struct WrittenAws {
     kinesis_endpoint: Option<String>,
     sqs_endpoint: Option<String>,
     dynamodb_endpoint: Option<String>,
+    s3_endpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLetters {
+    s3: Option<WrittenBucket>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBucket {
+    bucket: String,
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    archive: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -127,6 +145,7 @@ impl Default for Written {
             local: WrittenLocal::default(),
             aws: WrittenAws::default(),
             dlq: "meshgate-dlq".into(),
+            dead_letters: WrittenLetters::default(),
             routes: Vec::new(),
             streams: Vec::new(),
             limits: WrittenLimits::default(),
@@ -219,6 +238,12 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
             let pointer = keys.into_iter().fold(Pointer::root(), |pointer, key| pointer.child(key));
             Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint)
         });
+    let s3 = Pointer::root().child("dead_letters").child("s3");
+    let kept_on_s3 = written.dead_letters.s3.iter().filter(|_| !on_aws).map(|_| {
+        let message = "the embedded store has no limit that letters could exceed, and keeps them itself";
+        Diagnostic::new(place(document.span(&s3)), Code::InvalidValue, message)
+            .with_hint("write `backend: aws`".to_owned())
+    });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
@@ -228,6 +253,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         })
         .chain(rules)
         .chain(streams)
+        .chain(kept_on_s3)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }
@@ -273,9 +299,15 @@ impl Written {
                     kinesis_endpoint: self.aws.kinesis_endpoint,
                     sqs_endpoint: self.aws.sqs_endpoint,
                     dynamodb_endpoint: self.aws.dynamodb_endpoint,
+                    s3_endpoint: self.aws.s3_endpoint,
                 },
             },
             dlq: self.dlq.into(),
+            letter_bucket: self.dead_letters.s3.map(|written| LetterBucket {
+                name: written.bucket,
+                prefix: written.prefix,
+                archive: written.archive,
+            }),
             routes: Routes::new(self.routes.into_iter().map(WrittenRoute::into_route)),
             streams: self.streams.into_iter().map(WrittenStream::into_gated).collect(),
             limits: Limits {

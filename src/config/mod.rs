@@ -46,6 +46,8 @@ pub struct Config {
     pub backend: Backend,
     /// The queue of events whose route and domain name none.
     pub dlq: Arc<str>,
+    /// Where letters are kept as objects, beside their queue (`backend: aws`).
+    pub letter_bucket: Option<LetterBucket>,
     pub routes: Routes,
     /// Streams that others write to, each with a route.
     pub streams: Vec<GatedStream>,
@@ -55,6 +57,16 @@ pub struct Config {
     /// What a compressed payload may inflate to.
     pub inflated_bytes_max: usize,
     pub retry: RetryPolicy,
+}
+
+/// A bucket for letters too large for their queue, and for an archive of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterBucket {
+    pub name: String,
+    /// What all keys begin with: empty, or ending in `/`.
+    pub prefix: String,
+    /// Whether every letter is archived.
+    pub archive: bool,
 }
 
 /// A stream that others write to, which is read, judged and forwarded.
@@ -100,6 +112,7 @@ pub enum Backend {
         kinesis_endpoint: Option<String>,
         sqs_endpoint: Option<String>,
         dynamodb_endpoint: Option<String>,
+        s3_endpoint: Option<String>,
     },
 }
 

@@ -20,8 +20,10 @@
 //! `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
 //! that was made of a change record (see `decode::dynamodb`).
 
+mod line;
 mod withheld;
 
+pub use line::on_one_line;
 pub use withheld::without_payload;
 
 use std::io::Write as _;

@@ -5,4 +5,5 @@ pub mod delivery;
 pub mod document;
 pub mod isolate;
 pub mod judge;
+pub mod letter;
 pub mod pack;

@@ -13,6 +13,7 @@ use super::candidate::{self, Opinion};
 use super::coalesce::Coalescer;
 
 use super::doubts;
+use super::objects::Objects;
 use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
@@ -47,6 +48,8 @@ pub struct GateOptions {
     pub dlq: Arc<str>,
     pub mesh: Arc<dyn MeshSink>,
     pub letters: Arc<dyn DeadLetterSink>,
+    /// Where letters are kept as objects, beside their queue.
+    pub objects: Option<Objects>,
     pub catalog: Arc<dyn Catalog>,
     pub retry: RetryPolicy,
     pub records_in_flight_max: i64,

@@ -14,6 +14,7 @@ mod gated;
 pub mod kcl;
 pub mod keeper;
 mod letters;
+pub mod objects;
 pub mod origin;
 mod outbox;
 pub mod pipe;

@@ -11,15 +11,17 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::gate::in_place;
 use super::gated;
 use super::keeper::Keeper;
+use super::objects::Objects;
 use super::rules::Rules;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
 use super::{Gate, GateOptions};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, LetterBucket};
 use crate::metrics::Metrics;
 use crate::port::{Catalog, DeadLetterSink, MeshSink};
 use crate::sink::kinesis::KinesisSink;
 use crate::sink::local::{LocalOptions, Store};
+use crate::sink::s3::S3Sink;
 use crate::sink::sqs::SqsSink;
 use crate::source::Service;
 use crate::source::listener::{self, Drained};
@@ -45,6 +47,7 @@ pub enum StartError {
 pub struct Sinks {
     pub mesh: Arc<dyn MeshSink>,
     pub letters: Arc<dyn DeadLetterSink>,
+    pub objects: Option<Objects>,
     pub catalog: Arc<dyn Catalog>,
     pub backend: &'static str,
     /// Where the backend is AWS.
@@ -61,16 +64,18 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
             Ok(Sinks {
                 mesh: Arc::clone(&store) as _,
                 letters: Arc::clone(&store) as _,
+                objects: None,
                 catalog: store,
                 backend: "local",
                 clients: None,
             })
         }
-        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, dynamodb_endpoint } => {
+        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, dynamodb_endpoint, s3_endpoint } => {
             for (key, url) in [
                 ("aws.kinesis_endpoint", kinesis_endpoint),
                 ("aws.sqs_endpoint", sqs_endpoint),
                 ("aws.dynamodb_endpoint", dynamodb_endpoint),
+                ("aws.s3_endpoint", s3_endpoint),
             ] {
                 if let Some(url) = url.as_ref().filter(|url| is_self(url, &own)) {
                     return Err(StartError::OwnUpstream { key, url: url.clone() });
@@ -81,6 +86,7 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 kinesis_endpoint: kinesis_endpoint.clone(),
                 sqs_endpoint: sqs_endpoint.clone(),
                 dynamodb_endpoint: dynamodb_endpoint.clone(),
+                s3_endpoint: s3_endpoint.clone(),
                 own_addresses: own,
                 ..AwsOptions::new(instance)
             })
@@ -89,11 +95,20 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
             Ok(Sinks {
                 mesh: Arc::clone(&mesh) as _,
                 letters: Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone())),
+                objects: config.letter_bucket.as_ref().map(|bucket| objects(bucket, &clients)),
                 catalog: mesh,
                 backend: "aws",
                 clients: Some(clients),
             })
         }
+    }
+}
+
+fn objects(bucket: &LetterBucket, clients: &Clients) -> Objects {
+    Objects {
+        store: Arc::new(S3Sink::new(clients.s3.clone(), bucket.name.clone())),
+        prefix: bucket.prefix.as_str().into(),
+        archive: bucket.archive,
     }
 }
 
@@ -110,6 +125,7 @@ pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metr
         dlq: Arc::clone(&config.dlq),
         mesh: Arc::clone(&sinks.mesh),
         letters: Arc::clone(&sinks.letters),
+        objects: sinks.objects.clone(),
         catalog: Arc::clone(&sinks.catalog),
         retry: config.retry,
         records_in_flight_max: i64::try_from(config.records_in_flight_max).unwrap_or(i64::MAX),

@@ -66,6 +66,8 @@ fn record(data: impl Into<Bytes>, key: &str) -> Record {
 
 fn letter(id: usize, body: &str) -> DeadLetter {
     DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
         id: format!("letter-{id}"),
         body: body.into(),

@@ -18,6 +18,8 @@ struct Cli {
 fn sample(path: &Path) -> Store {
     let store = Store::open(path, LocalOptions::default()).unwrap();
     let letter = |id: &str, second: i64, rule: &str, kind: &'static str| DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
         id: id.to_owned(),
         body: "neither JSON nor masked".to_owned(),

@@ -23,6 +23,8 @@ fn record(data: &[u8], key: Option<&str>, arrived: i64) -> Record {
 
 fn letter(id: &str, domain: &str, rule: &str) -> DeadLetter {
     DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
         id: id.to_owned(),
         body: format!("{{\"id\":\"{id}\"}}"),
