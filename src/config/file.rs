@@ -240,7 +240,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         });
     let s3 = Pointer::root().child("dead_letters").child("s3");
     let kept_on_s3 = written.dead_letters.s3.iter().filter(|_| !on_aws).map(|_| {
-        let message = "the embedded store has no limit that letters could exceed, and keeps them itself";
+        let message = "the embedded store keeps dead letters itself";
         Diagnostic::new(place(document.span(&s3)), Code::InvalidValue, message)
             .with_hint("write `backend: aws`".to_owned())
     });
@@ -460,6 +460,27 @@ mod tests {
         "#]].assert_eq(&faults(
             "routes:\n  - {source: a, outbox: {on_remove: event, keys: x, type: ''}}\nlimits: {inflated_mib: 0}\n",
         ));
+    }
+
+    #[test]
+    fn a_bucket_for_letters_is_of_aws_and_its_prefix_a_folder() {
+        let text = "backend: aws\ndead_letters: {s3: {bucket: letters, prefix: team=a/, archive: true}}\n";
+        let config = config::parse(Some(text.as_bytes()), Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
+        let expected = LetterBucket { name: "letters".into(), prefix: "team=a/".into(), archive: true };
+        assert_eq!(config.letter_bucket, Some(expected));
+        expect![[r#"
+            meshgate.yaml:1:20: error[invalid-value]: the embedded store keeps dead letters itself (write `backend: aws`)
+        "#]].assert_eq(&faults("dead_letters: {s3: {bucket: letters}}\n"));
+        expect![[r#"
+            meshgate.yaml:2:29: error[invalid-value]: `bucket` is not of the form it must have (Name of a bucket in the gate's region)
+            meshgate.yaml:2:46: error[invalid-value]: `prefix` is not of the form it must have (What all keys begin with, ending in /. Default none)
+            meshgate.yaml:2:52: error[unknown-key]: the format has no key `sqs` here (keys here are s3)
+        "#]]
+            .assert_eq(&faults("backend: aws\ndead_letters: {s3: {bucket: Letters, prefix: dlq}, sqs: {}}\n"));
+        expect![[r#"
+            meshgate.yaml:2:29: error[invalid-value]: `prefix` is not of the form it must have (What all keys begin with, ending in /. Default none)
+            meshgate.yaml:2:16: error[missing-key]: `s3` lacks the key `bucket` (Name of a bucket in the gate's region)
+        "#]].assert_eq(&faults("backend: aws\ndead_letters: {s3: {prefix: /}}\n"));
     }
 
     #[test]

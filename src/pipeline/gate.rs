@@ -105,6 +105,9 @@ impl Gate {
     pub fn new(options: GateOptions) -> Self {
         let streams = Streams::new(Arc::clone(&options.catalog));
         let mesh = Coalescer::new(Arc::clone(&options.mesh));
+        if let Some(objects) = &options.objects {
+            objects.begin(&options.metrics);
+        }
         Self {
             options,
             mesh,

@@ -41,6 +41,14 @@ pub struct Objects {
 }
 
 impl Objects {
+    /// Has its metrics say zero before anything is put, so that the first object is a rise.
+    pub(super) fn begin(&self, metrics: &Metrics) {
+        for kind in [LETTER, ARCHIVE] {
+            metrics.objects.with_label_values(&[kind]);
+            metrics.object_bytes.with_label_values(&[kind]);
+        }
+    }
+
     /// Puts each letter's document into an object of its own. What comes back is the letter that stands for it in the queue.
     pub(super) async fn put_letters(
         &self,

@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use meshgate::aws::{AwsOptions, Clients};
+use meshgate::sink::s3::{ObjectError, Objects, Pointer};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -138,6 +142,10 @@ fn a_letter_too_large_for_its_queue_is_found_by_its_pointer() {
         assert_eq!((text(size, "/DataType"), text(size, "/StringValue")), ("Number", &*stored.len().to_string()));
         assert_eq!(text(pointer, "/MessageAttributes/rule/StringValue"), "weight_is_positive");
 
+        let body = text(pointer, "/Body");
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(the_way_back(&aws, body, &stored));
+        assert!(aws.keys(BUCKET).is_empty());
+
         let Some(read) = read else { continue };
         assert_eq!(read.len(), 3);
         assert!(
@@ -148,6 +156,30 @@ fn a_letter_too_large_for_its_queue_is_found_by_its_pointer() {
             assert_eq!(message["attributes"]["id"], message["document"]["id"]);
         }
     }
+}
+
+/// The gate's own reader fetches what a message points to, and deletes it.
+async fn the_way_back(aws: &Emulator, body: &str, stored: &str) {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let sdk = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let options = AwsOptions {
+        region: Some("us-east-1".into()),
+        s3_endpoint: Some(aws.endpoint()),
+        ..AwsOptions::new("dead-letters-test")
+    };
+    let objects = Objects::new(Clients::from_sdk_config(&sdk, &options).expect("clients").s3);
+    let pointer = Pointer::parse(body).expect("a pointer");
+    assert_eq!(objects.fetch(&pointer).await.as_deref(), Ok(stored));
+    for _ in 0..2 {
+        objects.delete(&pointer).await.expect("deleted, or not there any more");
+    }
+    let gone = objects.fetch(&pointer).await;
+    assert!(matches!(&gone, Err(ObjectError::Gone(why)) if why.contains("lifecycle rule")), "{gone:?}");
+    let nowhere = objects.fetch(&Pointer { bucket: "not-there".into(), ..pointer }).await;
+    assert!(matches!(&nowhere, Err(ObjectError::Failed(why)) if why.contains("NoSuchBucket")), "{nowhere:?}");
 }
 
 /// What Amazon's extended client for Python makes of a queue's messages, which it leaves there. `None` where it is not installed.
