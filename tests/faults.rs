@@ -97,6 +97,11 @@ impl DeadLetterSink for FarEnd {
         letter.body.len()
     }
 
+    /// In a queue of this name letters keep the order of their keys.
+    fn group(&self, queue: &str, letter: &DeadLetter) -> Option<String> {
+        letter.key_hash.clone().filter(|_| queue == "ordered")
+    }
+
     fn letter_bytes_max<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<usize, Unsettled>> {
         let letter_max = self.letter_max.load(SeqCst);
         Box::pin(async move { Ok(if letter_max > 0 { letter_max } else { 64 << 20 }) })
@@ -292,6 +297,29 @@ async fn a_letter_too_large_for_its_queue_goes_whole_where_objects_are_kept() {
     assert_eq!(*key, format!("dlq/domain=people/date=2026-11-22/{}.json", pointer.id));
     assert_eq!((&pointer.body, pointer.document_bytes), (&format!("pointer to {key}"), Some(*bytes)));
     assert!(*bytes > 5_000 && first.document_bytes.is_none() && last.document_bytes.is_none());
+}
+
+/// An object that could not be put holds back what comes after it, where letters are to keep their order.
+#[tokio::test]
+async fn what_follows_a_letter_that_failed_waits_for_it_in_its_group() {
+    let contract = "match: {stream: people}\nrules: [{id: no, expression: 'false'}]";
+    for archive in [false, true] {
+        let (mut options, far_end) = options("dlq: ordered", contract, "");
+        options.objects = Some(Objects { store: Arc::clone(&far_end) as _, prefix: "".into(), archive });
+        let gate = Gate::new(options);
+        far_end.letter_max.store(2_000, SeqCst);
+        far_end.puts_to_fail.store(2, SeqCst);
+        let keyed = |data: &str, key: &str| Record { partition_key: Some(key.into()), ..record(data) };
+        let large = format!("\"{}\"", "x".repeat(5_000));
+        let records = [keyed("1", "a"), keyed(&large, "a"), keyed("3", "b"), keyed("4", "a"), keyed("5", "b")];
+        let outcomes = gate.settle("people", records.into()).await.unwrap();
+        let settled: Vec<bool> =
+            outcomes.iter().map(|o| matches!(o.settlement, Settlement::Quarantined { .. })).collect();
+        // Archived in one object, they fail together.
+        let expected = if archive { [false; 5] } else { [true, false, true, false, true] };
+        assert_eq!(settled, expected, "{outcomes:?}");
+        assert_eq!(far_end.letters.lock().unwrap().len(), expected.iter().filter(|settled| **settled).count());
+    }
 }
 
 /// A parsed event takes some thirty times the memory of its bytes, and waiting for a sink takes long.

@@ -1,6 +1,7 @@
 //! Dead letters on their way to their queues.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +14,7 @@ use crate::gate::delivery::RetryPolicy;
 use crate::gate::document;
 use crate::gate::judge::Judged;
 use crate::gate::letter::partition;
-use crate::model::{DeadLetter, Record, Timestamp, Unsettled};
+use crate::model::{DeadLetter, Record, Timestamp, Trouble, Unsettled};
 
 /// A letter, and the number of its record.
 type Numbered = (usize, DeadLetter);
@@ -67,7 +68,26 @@ impl Gate {
                 }
             }
         }
+        self.hold_back(letters.iter().map(|(index, queue, letter)| (*index, &**queue, letter)), answers);
         letters.into_iter().filter(|(index, ..)| !answers.contains_key(index)).collect()
+    }
+
+    /// Fails those that come after a failed one of their group: they are to be sent in order.
+    fn hold_back<'a>(&self, letters: impl Iterator<Item = (usize, &'a str, &'a DeadLetter)>, answers: &mut Answers) {
+        let mut failed = BTreeSet::new();
+        for (index, queue, letter) in letters {
+            let Some(group) = self.options.letters.group(queue, letter) else { continue };
+            let group = (queue, group);
+            let Entry::Vacant(answer) = answers.entry(index) else {
+                failed.insert(group);
+                continue;
+            };
+            if failed.contains(&group) {
+                let message =
+                    "not sent: an earlier dead letter of its group failed, and their order is kept; retry both";
+                answer.insert(Err(Unsettled { trouble: Trouble::Unavailable, message: message.into() }));
+            }
+        }
     }
 
     /// Makes letters fit their queue: what is too large is put into an object, and a pointer to it sent; or, without a place for objects, goes
@@ -106,6 +126,7 @@ impl Gate {
                         }
                     }
                 }
+                self.hold_back(letters.iter().map(|(index, letter)| (*index, queue, letter)), answers);
                 letters.retain(|(index, _)| !answers.contains_key(index));
             }
             None => {
