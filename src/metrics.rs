@@ -64,6 +64,10 @@ pub struct Metrics {
     pub sink_failures: IntCounterVec,
     /// `meshgate_sink_retries_total{sink}`: calls that repeated entries of an earlier one.
     pub sink_retries: IntCounterVec,
+    /// `meshgate_objects_total{kind}`: objects put beside the queues: `letter` (one too large for its queue) or `archive`.
+    pub objects: IntCounterVec,
+    /// `meshgate_object_bytes_total{kind}`: their bytes, as they are stored.
+    pub object_bytes: IntCounterVec,
     /// `meshgate_contracts{domain}`: contracts loaded.
     pub contracts: IntGaugeVec,
     /// `meshgate_rules_info{domain,revision}`: 1 for the revision in force.
@@ -210,6 +214,13 @@ impl Metrics {
                 "Sink calls that repeated entries of an earlier call.",
                 &["sink"],
             ),
+            objects: counters(
+                &r,
+                "meshgate_objects_total",
+                "Objects put beside the dead-letter queues: letters too large for their queue, and those of the archive.",
+                &["kind"],
+            ),
+            object_bytes: counters(&r, "meshgate_object_bytes_total", "Bytes of these objects.", &["kind"]),
             contracts: gauges(&r, "meshgate_contracts", "Contracts loaded.", &["domain"]),
             rules_info: gauges(&r, "meshgate_rules_info", "1 for the revision in force.", &["domain", "revision"]),
             rules_stale: gauges(

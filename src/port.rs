@@ -91,6 +91,17 @@ pub trait DeadLetterSink: Send + Sync {
     /// The bytes `letter` counts towards [`CallLimits::bytes`]: body and attributes as the queue counts them.
     fn size_of(&self, letter: &DeadLetter) -> usize;
 
+    /// The largest letter that `queue` takes, as [`Self::size_of`] counts. What is larger is refused.
+    fn letter_bytes_max<'a>(&'a self, _queue: &'a str) -> BoxFuture<'a, Result<usize, Unsettled>> {
+        let bytes = self.call_limits().bytes;
+        Box::pin(async move { Ok(bytes) })
+    }
+
+    /// What `letter` keeps its order with in `queue`: one that fails holds back those after it of the same group.
+    fn group(&self, _queue: &str, _letter: &DeadLetter) -> Option<String> {
+        None
+    }
+
     /// Sends the letters, and says of each whether it is durable. As many answers as letters, in their order.
     fn send<'a>(&'a self, queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>>;
 }
@@ -114,6 +125,15 @@ pub struct Dispatch {
 pub trait NoticeSink: Send + Sync {
     /// Publishes the notice. After an error it may or may not have been.
     fn publish<'a>(&'a self, dispatch: &'a Dispatch) -> BoxFuture<'a, Result<(), Unsettled>>;
+}
+
+/// Where dead letters are kept as objects, beside their queue. One attempt a call.
+pub trait LetterStore: Send + Sync {
+    /// Puts an object, whole or not at all; one of the same key is replaced.
+    fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<(), Unsettled>>;
+
+    /// The body of the message that stands for an object.
+    fn pointer(&self, key: &str) -> String;
 }
 
 /// The mesh streams as clients may ask about them.

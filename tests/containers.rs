@@ -122,6 +122,7 @@ fn gate_of(shards: u32, distribution: Distribution, settings: &str) -> (Gate, Ar
         dlq: config.dlq,
         mesh: Arc::clone(&far_end) as _,
         letters: Arc::clone(&far_end) as _,
+        objects: None,
         catalog: Arc::clone(&far_end) as _,
         inflated_bytes_max: 16 << 20,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },

@@ -5,15 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use meshgate::config::{self, Overrides, RuleSource};
 use meshgate::gate::delivery::RetryPolicy;
 use meshgate::metrics::Metrics;
 use meshgate::model::{
     DeadLetter, Outcome, Placement, Position, Record, Settlement, StreamDescription, Timestamp, Trouble, Unsettled,
 };
+use meshgate::pipeline::objects::Objects;
 use meshgate::pipeline::rules::{RuleOptions, Rules};
 use meshgate::pipeline::{Gate, GateOptions};
-use meshgate::port::{BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, MeshSink, StreamReader};
+use meshgate::port::{
+    BoxFuture, CallLimits, Catalog, CatalogError, DeadLetterSink, Intake, LetterStore, MeshSink, StreamReader,
+};
 
 #[path = "support/streams.rs"]
 mod streams;
@@ -38,6 +42,26 @@ struct FarEnd {
     invalid: Mutex<Option<&'static str>>,
     /// The largest letter that the queue takes, 0 for any.
     letter_max: AtomicUsize,
+    /// Keys and sizes of what was put beside the queue.
+    objects: Mutex<Vec<(String, usize)>>,
+    /// Calls to put something there that are yet to fail.
+    puts_to_fail: AtomicUsize,
+}
+
+impl LetterStore for FarEnd {
+    fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<(), Unsettled>> {
+        let fails = self.puts_to_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if fails {
+            let message = "scripted to be down".into();
+            return Box::pin(async { Err(Unsettled { trouble: Trouble::Unavailable, message }) });
+        }
+        self.objects.lock().unwrap().push((key.to_owned(), body.len()));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn pointer(&self, key: &str) -> String {
+        format!("pointer to {key}")
+    }
 }
 
 impl MeshSink for FarEnd {
@@ -71,6 +95,16 @@ impl DeadLetterSink for FarEnd {
 
     fn size_of(&self, letter: &DeadLetter) -> usize {
         letter.body.len()
+    }
+
+    /// In a queue of this name letters keep the order of their keys.
+    fn group(&self, queue: &str, letter: &DeadLetter) -> Option<String> {
+        letter.key_hash.clone().filter(|_| queue == "ordered")
+    }
+
+    fn letter_bytes_max<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<usize, Unsettled>> {
+        let letter_max = self.letter_max.load(SeqCst);
+        Box::pin(async move { Ok(if letter_max > 0 { letter_max } else { 64 << 20 }) })
     }
 
     fn send<'a>(&'a self, _: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {
@@ -110,6 +144,12 @@ impl Catalog for FarEnd {
 
 /// A gate with a contract of these lines in a domain of these, and these settings.
 fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>) {
+    let (options, far_end) = options(domain, contract, settings);
+    (Arc::new(Gate::new(options)), far_end)
+}
+
+/// What such a gate is made of.
+fn options(domain: &str, contract: &str, settings: &str) -> (GateOptions, Arc<FarEnd>) {
     let dir = tempfile::tempdir().unwrap();
     let people = dir.path().join("people");
     std::fs::create_dir(&people).unwrap();
@@ -121,20 +161,21 @@ fn gate(domain: &str, contract: &str, settings: &str) -> (Arc<Gate>, Arc<FarEnd>
     let text = (!settings.is_empty()).then_some(settings.as_bytes());
     let config = config::parse(text, Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
     let far_end = Arc::new(FarEnd::default());
-    let gate = Gate::new(GateOptions {
+    let options = GateOptions {
         rules: Arc::new(rules),
         routes: config.routes,
         dlq: config.dlq,
         mesh: Arc::clone(&far_end) as _,
         letters: Arc::clone(&far_end) as _,
+        objects: None,
         catalog: Arc::clone(&far_end) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
         records_in_flight_max: 10_000,
         inflated_bytes_max: 16 << 20,
         metrics,
         clock: || Timestamp::from_millis(1_795_341_605_000),
-    });
-    (Arc::new(gate), far_end)
+    };
+    (options, far_end)
 }
 
 fn record(data: impl Into<Vec<u8>>) -> Record {
@@ -223,6 +264,62 @@ async fn a_letter_too_large_for_its_queue_goes_without_an_event_that_is_still_on
     let letters = far_end.letters.lock().unwrap();
     let [letter] = &letters[..] else { panic!("{letters:?}") };
     assert!(letter.body.contains("\"withheld\"") && letter.body.contains("s-1/17/0"), "{}", letter.body);
+}
+
+/// With a place for objects, it goes there whole, and in its place among the others.
+#[tokio::test]
+async fn a_letter_too_large_for_its_queue_goes_whole_where_objects_are_kept() {
+    let contract = "match: {stream: people}\nrules: [{id: no, expression: 'false'}]";
+    let (mut options, far_end) = options("", contract, "");
+    let objects = Objects { store: Arc::clone(&far_end) as _, prefix: "dlq/".into(), archive: false };
+    options.objects = Some(objects.clone());
+    let gate = Gate::new(options);
+    far_end.letter_max.store(2_000, SeqCst);
+    let large = format!("\"{}\"", "x".repeat(5_000));
+    let position = Position::InShard { shard: "s-1".into(), sequence: "17".into(), sub_sequence: 0 };
+    let records = || vec![record("1"), Record { position: position.clone(), ..record(large.clone()) }, record("3")];
+
+    // One attempt may fail, not two. The shard has to stand still then: the event may not be left out.
+    far_end.puts_to_fail.store(2, SeqCst);
+    let outcomes = gate.settle("people", records()).await.unwrap();
+    let Settlement::Unsettled(unsettled) = &outcomes[1].settlement else { panic!("{:?}", outcomes[1].settlement) };
+    assert!(unsettled.trouble.is_retryable() && unsettled.message.contains("scripted to be down"), "{unsettled:?}");
+    assert!(unsettled.message.contains("not sent to its queue") && !unsettled.message.contains("xxx"), "{unsettled:?}");
+    assert_eq!(far_end.letters.lock().unwrap().drain(..).count(), 2);
+
+    far_end.puts_to_fail.store(1, SeqCst);
+    let outcomes = gate.settle("people", records()).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome.settlement, Settlement::Quarantined { .. })));
+    let letters = far_end.letters.lock().unwrap();
+    let [first, pointer, last] = &letters[..] else { panic!("{letters:?}") };
+    let stored = far_end.objects.lock().unwrap();
+    let [(key, bytes)] = &stored[..] else { panic!("{stored:?}") };
+    assert_eq!(*key, format!("dlq/domain=people/date=2026-11-22/{}.json", pointer.id));
+    assert_eq!((&pointer.body, pointer.document_bytes), (&format!("pointer to {key}"), Some(*bytes)));
+    assert!(*bytes > 5_000 && first.document_bytes.is_none() && last.document_bytes.is_none());
+}
+
+/// An object that could not be put holds back what comes after it, where letters are to keep their order.
+#[tokio::test]
+async fn what_follows_a_letter_that_failed_waits_for_it_in_its_group() {
+    let contract = "match: {stream: people}\nrules: [{id: no, expression: 'false'}]";
+    for archive in [false, true] {
+        let (mut options, far_end) = options("dlq: ordered", contract, "");
+        options.objects = Some(Objects { store: Arc::clone(&far_end) as _, prefix: "".into(), archive });
+        let gate = Gate::new(options);
+        far_end.letter_max.store(2_000, SeqCst);
+        far_end.puts_to_fail.store(2, SeqCst);
+        let keyed = |data: &str, key: &str| Record { partition_key: Some(key.into()), ..record(data) };
+        let large = format!("\"{}\"", "x".repeat(5_000));
+        let records = [keyed("1", "a"), keyed(&large, "a"), keyed("3", "b"), keyed("4", "a"), keyed("5", "b")];
+        let outcomes = gate.settle("people", records.into()).await.unwrap();
+        let settled: Vec<bool> =
+            outcomes.iter().map(|o| matches!(o.settlement, Settlement::Quarantined { .. })).collect();
+        // Archived in one object, they fail together.
+        let expected = if archive { [false; 5] } else { [true, false, true, false, true] };
+        assert_eq!(settled, expected, "{outcomes:?}");
+        assert_eq!(far_end.letters.lock().unwrap().len(), expected.iter().filter(|settled| **settled).count());
+    }
 }
 
 /// A parsed event takes some thirty times the memory of its bytes, and waiting for a sink takes long.

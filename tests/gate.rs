@@ -126,6 +126,7 @@ fn gate(settings: &str) -> (Gate, Arc<FarEnd>, Arc<Metrics>) {
         dlq: config.dlq,
         mesh: Arc::clone(&far_end) as _,
         letters: Arc::clone(&far_end) as _,
+        objects: None,
         catalog: Arc::clone(&far_end) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 1_000 },
         records_in_flight_max: 1_000,

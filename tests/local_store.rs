@@ -29,7 +29,10 @@ fn record(data: String, key: &str) -> Record {
 
 fn letter(id: String) -> DeadLetter {
     DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
+        attempts: 0,
         body: format!("{{\"id\":\"{id}\"}}"),
         id,
         quarantined: Timestamp::from_millis(0),

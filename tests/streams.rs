@@ -144,6 +144,7 @@ fn world(contract: &str, more: &[(&str, &str)], isolation: &'static str, mesh: A
         dlq: config.dlq,
         mesh: Arc::clone(&mesh) as _,
         letters: Arc::clone(&mesh) as _,
+        objects: None,
         catalog: Arc::clone(&mesh) as _,
         retry: RetryPolicy { attempts_max: 2, base_ms: 1, throttled_base_ms: 1, cap_ms: 1, deadline_ms: 10_000 },
         records_in_flight_max: 10_000,

@@ -1,6 +1,6 @@
 //! What an AWS error means to who called: whose fault it is, whether trying again can help, what to say.
 //!
-//! Sources: the error lists of the Kinesis, SQS, SNS and DynamoDB API references, their "common errors", and the retry lists of
+//! Sources: the error lists of the Kinesis, SQS, SNS, DynamoDB and S3 API references, their "common errors", and the retry lists of
 //! the SDKs' standard mode. `KMSThrottlingException` is in none of the latter and is a throttle all the same.
 //!
 //! AWS quotes request values in validation messages, so only messages of codes known not to are passed on.
@@ -146,7 +146,7 @@ impl Fault {
 
     /// Whether what was asked about is not there.
     pub fn is_not_found(&self) -> bool {
-        self.code.as_deref() == Some("ResourceNotFoundException")
+        matches!(self.code.as_deref(), Some("ResourceNotFoundException" | "NoSuchKey"))
     }
 
     /// The same, told of `target` (`Kinesis stream "orders"`).
@@ -215,6 +215,7 @@ fn meaning(code: &str) -> Option<Meaning> {
         }
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "IncompleteSignature"
@@ -223,7 +224,15 @@ fn meaning(code: &str) -> Option<Meaning> {
         | "QueueDoesNotExist"
         | "NonExistentQueue"
         | "QueueDeletedRecently"
-        | "NotFound" => (Rejected, "create it, or correct its name, region or account in the gate's settings"),
+        | "NotFound"
+        | "NoSuchBucket" => (Rejected, "create it, or correct its name, region or account in the gate's settings"),
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => {
+            (Rejected, "the bucket is in another region than the gate: name one of the gate's")
+        }
+        "NoSuchKey" => (Rejected, "it was deleted, by a lifecycle rule or with its message"),
         "KMSDisabledException"
         | "KMSInvalidStateException"
         | "KMSAccessDeniedException"

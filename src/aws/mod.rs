@@ -36,6 +36,7 @@ pub struct AwsOptions {
     pub sqs_endpoint: Option<String>,
     pub sns_endpoint: Option<String>,
     pub dynamodb_endpoint: Option<String>,
+    pub s3_endpoint: Option<String>,
     /// Where this process listens: never taken from the standard chain as an upstream.
     pub own_addresses: Vec<SocketAddr>,
     /// Names this process in [`INSTANCE_HEADER`]; visible ASCII.
@@ -53,6 +54,7 @@ impl AwsOptions {
             sqs_endpoint: None,
             sns_endpoint: None,
             dynamodb_endpoint: None,
+            s3_endpoint: None,
             own_addresses: Vec::new(),
             instance: instance.into(),
             call_timeout: Duration::from_secs(10),
@@ -79,11 +81,13 @@ pub struct Clients {
     pub sqs: aws_sdk_sqs::Client,
     pub sns: aws_sdk_sns::Client,
     pub dynamodb: aws_sdk_dynamodb::Client,
+    pub s3: aws_sdk_s3::Client,
     /// Where the clients call, for the start-up log.
     pub kinesis_endpoint: Endpoint,
     pub sqs_endpoint: Endpoint,
     pub sns_endpoint: Endpoint,
     pub dynamodb_endpoint: Endpoint,
+    pub s3_endpoint: Endpoint,
     pub region: String,
 }
 
@@ -116,10 +120,12 @@ impl Clients {
         let sqs_endpoint = Endpoint::choose(options.sqs_endpoint.as_deref(), &sdk, "SQS", own);
         let sns_endpoint = Endpoint::choose(options.sns_endpoint.as_deref(), &sdk, "SNS", own);
         let dynamodb_endpoint = Endpoint::choose(options.dynamodb_endpoint.as_deref(), &sdk, "DynamoDB", own);
+        let s3_endpoint = Endpoint::choose(options.s3_endpoint.as_deref(), &sdk, "S3", own);
         warn_if_ignored("kinesis", &kinesis_endpoint);
         warn_if_ignored("sqs", &sqs_endpoint);
         warn_if_ignored("sns", &sns_endpoint);
         warn_if_ignored("dynamodb", &dynamodb_endpoint);
+        warn_if_ignored("s3", &s3_endpoint);
 
         // `Builder::from` reads the chain's endpoint; setting it afterwards, even to none, is final.
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(&sdk).interceptor(instance);
@@ -130,15 +136,20 @@ impl Clients {
         sns.set_endpoint_url(sns_endpoint.url().map(str::to_owned));
         let mut dynamodb = aws_sdk_dynamodb::config::Builder::from(&sdk);
         dynamodb.set_endpoint_url(dynamodb_endpoint.url().map(str::to_owned));
+        // An endpoint of one's own seldom answers under a name for each bucket.
+        let mut s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(s3_endpoint.url().is_some());
+        s3.set_endpoint_url(s3_endpoint.url().map(str::to_owned));
         Ok(Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
             sns: aws_sdk_sns::Client::from_conf(sns.build()),
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
             kinesis_endpoint,
             sqs_endpoint,
             sns_endpoint,
             dynamodb_endpoint,
+            s3_endpoint,
             region,
         })
     }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use self::notices::WrittenNotices;
 use self::rules::{Sources, WrittenRules};
 use self::streams::WrittenStream;
-use super::{Backend, Config, OnQuarantine, Route, Routes};
+use super::{Backend, Config, LetterBucket, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
@@ -43,6 +43,7 @@ pub struct Written {
     local: WrittenLocal,
     aws: WrittenAws,
     dlq: String,
+    dead_letters: WrittenLetters,
     routes: Vec<WrittenRoute>,
     streams: Vec<WrittenStream>,
     limits: WrittenLimits,
@@ -81,6 +82,23 @@ struct WrittenAws {
     sqs_endpoint: Option<String>,
     sns_endpoint: Option<String>,
     dynamodb_endpoint: Option<String>,
+    s3_endpoint: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLetters {
+    s3: Option<WrittenBucket>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBucket {
+    bucket: String,
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    archive: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -131,6 +149,7 @@ impl Default for Written {
             local: WrittenLocal::default(),
             aws: WrittenAws::default(),
             dlq: "meshgate-dlq".into(),
+            dead_letters: WrittenLetters::default(),
             routes: Vec::new(),
             streams: Vec::new(),
             limits: WrittenLimits::default(),
@@ -224,6 +243,12 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
             let pointer = keys.into_iter().fold(Pointer::root(), |pointer, key| pointer.child(key));
             Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint)
         });
+    let s3 = Pointer::root().child("dead_letters").child("s3");
+    let kept_on_s3 = written.dead_letters.s3.iter().filter(|_| !on_aws).map(|_| {
+        let message = "the embedded store keeps dead letters itself";
+        Diagnostic::new(place(document.span(&s3)), Code::InvalidValue, message)
+            .with_hint("write `backend: aws`".to_owned())
+    });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
@@ -233,6 +258,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         })
         .chain(rules)
         .chain(streams)
+        .chain(kept_on_s3)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }
@@ -279,9 +305,15 @@ impl Written {
                     sqs_endpoint: self.aws.sqs_endpoint,
                     sns_endpoint: self.aws.sns_endpoint,
                     dynamodb_endpoint: self.aws.dynamodb_endpoint,
+                    s3_endpoint: self.aws.s3_endpoint,
                 },
             },
             dlq: self.dlq.into(),
+            letter_bucket: self.dead_letters.s3.map(|written| LetterBucket {
+                name: written.bucket,
+                prefix: written.prefix,
+                archive: written.archive,
+            }),
             routes: Routes::new(self.routes.into_iter().map(WrittenRoute::into_route)),
             streams: self.streams.into_iter().map(WrittenStream::into_gated).collect(),
             limits: Limits {
@@ -435,6 +467,27 @@ mod tests {
         "#]].assert_eq(&faults(
             "routes:\n  - {source: a, outbox: {on_remove: event, keys: x, type: ''}}\nlimits: {inflated_mib: 0}\n",
         ));
+    }
+
+    #[test]
+    fn a_bucket_for_letters_is_of_aws_and_its_prefix_a_folder() {
+        let text = "backend: aws\ndead_letters: {s3: {bucket: letters, prefix: team=a/, archive: true}}\n";
+        let config = config::parse(Some(text.as_bytes()), Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
+        let expected = LetterBucket { name: "letters".into(), prefix: "team=a/".into(), archive: true };
+        assert_eq!(config.letter_bucket, Some(expected));
+        expect![[r#"
+            meshgate.yaml:1:20: error[invalid-value]: the embedded store keeps dead letters itself (write `backend: aws`)
+        "#]].assert_eq(&faults("dead_letters: {s3: {bucket: letters}}\n"));
+        expect![[r#"
+            meshgate.yaml:2:29: error[invalid-value]: `bucket` is not of the form it must have (Name of a bucket in the gate's region)
+            meshgate.yaml:2:46: error[invalid-value]: `prefix` is not of the form it must have (What all keys begin with, ending in /. Default none)
+            meshgate.yaml:2:52: error[unknown-key]: the format has no key `sqs` here (keys here are s3)
+        "#]]
+            .assert_eq(&faults("backend: aws\ndead_letters: {s3: {bucket: Letters, prefix: dlq}, sqs: {}}\n"));
+        expect![[r#"
+            meshgate.yaml:2:29: error[invalid-value]: `prefix` is not of the form it must have (What all keys begin with, ending in /. Default none)
+            meshgate.yaml:2:16: error[missing-key]: `s3` lacks the key `bucket` (Name of a bucket in the gate's region)
+        "#]].assert_eq(&faults("backend: aws\ndead_letters: {s3: {prefix: /}}\n"));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Config {
     pub backend: Backend,
     /// The queue of events whose route and domain name none.
     pub dlq: Arc<str>,
+    /// Where letters are kept as objects, beside their queue (`backend: aws`).
+    pub letter_bucket: Option<LetterBucket>,
     pub routes: Routes,
     /// Streams that others write to, each with a route.
     pub streams: Vec<GatedStream>,
@@ -69,6 +71,16 @@ pub struct NoticeSettings {
     /// Topics by domain.
     pub domains: BTreeMap<String, Arc<str>>,
     pub terms: notice::Terms,
+}
+
+/// A bucket for letters too large for their queue, and for an archive of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterBucket {
+    pub name: String,
+    /// What all keys begin with: empty, or ending in `/`.
+    pub prefix: String,
+    /// Whether every letter is archived.
+    pub archive: bool,
 }
 
 /// A stream that others write to, which is read, judged and forwarded.
@@ -115,6 +127,7 @@ pub enum Backend {
         sqs_endpoint: Option<String>,
         sns_endpoint: Option<String>,
         dynamodb_endpoint: Option<String>,
+        s3_endpoint: Option<String>,
     },
 }
 

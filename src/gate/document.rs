@@ -17,14 +17,16 @@
 //! * `withheld`: nothing but size and SHA-256, where the masked copy is all that may be kept and the bytes cannot be masked; or where the
 //!   queue takes no message as large, and the event is still at `source.position` of the stream it was read from.
 //!
-//! `replay` says what has been tried since (see [`with_attempt`]). `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
-//! that was made of a change record (see `decode::dynamodb`).
+//! `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
+//! that was made of a change record (see `decode::dynamodb`). `replay` says what has been tried since (see [`with_attempt`]).
 
 mod attempts;
+mod line;
 mod summary;
 mod withheld;
 
 pub use attempts::{Attempt, with_attempt};
+pub use line::on_one_line;
 pub use summary::{Filter, Summary, summary};
 pub use withheld::without_payload;
 

@@ -10,6 +10,7 @@ use crate::decode::json::{self, Malformed};
 use crate::decode::{compressed, kpl};
 use crate::gate::breaker::{Admission, Breakers};
 use crate::gate::document::{self, Privacy, PrivateFields};
+use crate::gate::letter;
 use crate::memory::{Delivery, Doubts, Observed, Turn};
 use crate::model::{
     DeadLetter, Judgement, Mode, Position, Record, Severity, Stamp, Timestamp, Verdict, Violation, ViolationKind,
@@ -378,7 +379,10 @@ impl Judged<'_> {
         DeadLetter {
             id,
             body,
+            document_bytes: None,
+            key_hash: record.partition_key.as_deref().map(|key| self.key_hash(key)),
             is_kept: matches!(record.position, Position::InShard { .. }),
+            attempts: 0,
             quarantined: now,
             stream: Arc::clone(&record.stream),
             domain: Arc::clone(&self.judgement.stamp.domain),
@@ -386,6 +390,10 @@ impl Judged<'_> {
             rule: first.map_or_else(|| "unknown".into(), |v| Arc::clone(&v.rule)),
             kind: first.map_or("unknown", |v| v.kind.as_str()),
         }
+    }
+
+    fn key_hash(&self, key: &str) -> String {
+        letter::key_hash(&self.judgement.stamp.domain, key, self.privacy().keep_masked_only)
     }
 
     fn privacy(&self) -> Privacy<'_> {

@@ -6,5 +6,6 @@ pub mod document;
 pub mod edit;
 pub mod isolate;
 pub mod judge;
+pub mod letter;
 pub mod notice;
 pub mod pack;

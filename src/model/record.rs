@@ -117,10 +117,16 @@ impl fmt::Display for Position {
 pub struct DeadLetter {
     /// Unique; the same on each retry of one delivery.
     pub id: String,
-    /// The DLQ document (see `gate::document`), JSON.
+    /// The DLQ document (see `gate::document`), JSON; or a pointer to it.
     pub body: String,
+    /// Of a body that is a pointer to the document: the document's size, bytes.
+    pub document_bytes: Option<usize>,
+    /// What stands for its partition key, where it has one: hexadecimal, equal for equal keys of the domain.
+    pub key_hash: Option<String>,
     /// The event is still on the stream it was read from, whatever becomes of the letter.
     pub is_kept: bool,
+    /// How often it was replayed and stayed: a FIFO queue must not take it for the letter that it follows.
+    pub attempts: u32,
     pub quarantined: Timestamp,
     pub stream: Arc<str>,
     pub domain: Arc<str>,

@@ -53,7 +53,9 @@ pub async fn deliver_letters(
     policy: &RetryPolicy,
     metrics: &Metrics,
 ) -> Vec<Result<(), Unsettled>> {
-    let entries = letters.iter().map(|letter| Entry { bytes: sink.size_of(letter), key: None });
+    let groups: Vec<Option<String>> = letters.iter().map(|letter| sink.group(queue, letter)).collect();
+    let entry = |(letter, group)| Entry { bytes: sink.size_of(letter), key: Option::as_deref(group) };
+    let entries = letters.iter().copied().zip(&groups).map(entry);
     let limits = limits(sink.call_limits(), LETTER_CALLS_OPEN);
     let send = |indices: Vec<usize>| -> BoxFuture<'_, Vec<Result<(), Unsettled>>> {
         Box::pin(async move {
@@ -71,7 +73,7 @@ fn limits(call: CallLimits, open: usize) -> Limits {
 /// A call that is open: its id, when it started, and the call itself.
 type Open<'a, T> = (CallId, Instant, BoxFuture<'a, Vec<Result<T, Unsettled>>>);
 
-async fn drive<'a, T>(
+pub(super) async fn drive<'a, T>(
     entries: impl Iterator<Item = Entry<'a>>,
     limits: Limits,
     policy: &RetryPolicy,
@@ -125,9 +127,9 @@ async fn first_answer<T>(open: &mut [Open<'_, T>]) -> (usize, Vec<Result<T, Unse
 }
 
 /// Counts what one delivery does.
-struct Tally<'a> {
-    metrics: &'a Metrics,
-    sink: &'static str,
+pub(super) struct Tally<'a> {
+    pub metrics: &'a Metrics,
+    pub sink: &'static str,
 }
 
 impl Tally<'_> {

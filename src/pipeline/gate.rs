@@ -14,6 +14,7 @@ use super::coalesce::Coalescer;
 
 use super::doubts;
 use super::notices::Noted;
+use super::objects::Objects;
 use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
 use super::streams::{StreamFacts, Streams};
@@ -48,6 +49,8 @@ pub struct GateOptions {
     pub dlq: Arc<str>,
     pub mesh: Arc<dyn MeshSink>,
     pub letters: Arc<dyn DeadLetterSink>,
+    /// Where letters are kept as objects, beside their queue.
+    pub objects: Option<Objects>,
     pub catalog: Arc<dyn Catalog>,
     pub retry: RetryPolicy,
     pub records_in_flight_max: i64,
@@ -104,6 +107,9 @@ impl Gate {
     pub fn new(options: GateOptions) -> Self {
         let streams = Streams::new(Arc::clone(&options.catalog));
         let mesh = Coalescer::new(Arc::clone(&options.mesh));
+        if let Some(objects) = &options.objects {
+            objects.begin(&options.metrics);
+        }
         Self {
             options,
             mesh,

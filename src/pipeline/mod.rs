@@ -15,6 +15,7 @@ pub mod kcl;
 pub mod keeper;
 mod letters;
 pub mod notices;
+pub mod objects;
 pub mod origin;
 mod outbox;
 pub mod pipe;

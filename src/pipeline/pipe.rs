@@ -54,6 +54,7 @@ pub async fn run(
         dlq: Arc::clone(&config.dlq),
         mesh: Arc::clone(&pipe) as _,
         letters: Arc::new(Unkept),
+        objects: None,
         catalog: pipe,
         retry: config.retry,
         records_in_flight_max: i64::try_from(config.records_in_flight_max).unwrap_or(i64::MAX),

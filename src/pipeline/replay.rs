@@ -23,6 +23,7 @@ use super::gate::Gate;
 use crate::gate::document::{self, Attempt, DocumentFault, Filter, Summary};
 use crate::gate::edit::{self, Edit};
 use crate::gate::judge::{self, Terms};
+use crate::gate::letter;
 use crate::model::{DeadLetter, Judgement, Placement, Record, Timestamp, Trouble, Unsettled, Verdict, ViolationKind};
 use crate::port::{DeadLetterBox, Received, Ticket};
 use crate::sink::local::{Entry, Journal, Progress};
@@ -504,7 +505,9 @@ impl Replay {
 
 /// The rule and the kind of the violation that decides.
 fn decided(judgement: &Judgement) -> (String, &'static str) {
-    judgement.first().map_or(("unknown".into(), "unknown"), |violation| (violation.rule.to_string(), violation.kind.as_str()))
+    judgement
+        .first()
+        .map_or(("unknown".into(), "unknown"), |violation| (violation.rule.to_string(), violation.kind.as_str()))
 }
 
 /// The letter as it is sent again.
@@ -512,7 +515,11 @@ fn dead_letter(summary: &Summary, body: String) -> DeadLetter {
     DeadLetter {
         id: summary.id.clone(),
         body,
+        document_bytes: None,
+        // What may not be kept at all cannot be replayed, and is never sent again.
+        key_hash: summary.partition_key.as_deref().map(|key| letter::key_hash(&summary.domain, key, false)),
         is_kept: false,
+        attempts: summary.attempts + 1,
         quarantined: Timestamp::parse_rfc3339(&summary.quarantined).unwrap_or_default(),
         stream: summary.stream.as_str().into(),
         domain: summary.domain.as_str().into(),

@@ -12,15 +12,17 @@ use super::gate::in_place;
 use super::gated;
 use super::keeper::Keeper;
 use super::notices::{NoticeOptions, Notices};
+use super::objects::Objects;
 use super::rules::Rules;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
 use super::{Gate, GateOptions};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, LetterBucket};
 use crate::metrics::Metrics;
 use crate::port::{Catalog, DeadLetterBox, DeadLetterSink, MeshSink, NoticeSink};
 use crate::sink::kinesis::KinesisSink;
 use crate::sink::local::{LocalBox, LocalOptions, Store};
+use crate::sink::s3::{self, S3Sink};
 use crate::sink::sns::SnsTopics;
 use crate::sink::sqs::{SqsBox, SqsSink};
 use crate::source::Service;
@@ -47,6 +49,7 @@ pub enum StartError {
 pub struct Sinks {
     pub mesh: Arc<dyn MeshSink>,
     pub letters: Arc<dyn DeadLetterSink>,
+    pub objects: Option<Objects>,
     pub catalog: Arc<dyn Catalog>,
     pub backend: &'static str,
     /// Where notices of quarantine go beside the log.
@@ -60,6 +63,7 @@ impl Sinks {
         Self {
             mesh: Arc::clone(store) as _,
             letters: Arc::clone(store) as _,
+            objects: None,
             catalog: Arc::clone(store) as _,
             backend: "local",
             topics: None,
@@ -85,7 +89,8 @@ pub async fn open_letters(config: &Config, queue: Option<&str>) -> Result<(Sinks
     let sinks = open_sinks(config, Vec::new(), &instance).await?;
     let clients = sinks.clients.as_ref().ok_or(StartError::Store("the backend has no clients".into()))?;
     let sink = Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone()));
-    let letters = Arc::new(SqsBox::new(sink, queue.unwrap_or(&config.dlq)));
+    let objects = s3::Objects::new(clients.s3.clone());
+    let letters = Arc::new(SqsBox::new(sink, objects, queue.unwrap_or(&config.dlq)));
     Ok((sinks, letters))
 }
 
@@ -97,12 +102,13 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
             let store = Store::open(&config.data, options).map_err(|error| StartError::Store(error.to_string()))?;
             Ok(Sinks::local(&Arc::new(store)))
         }
-        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, sns_endpoint, dynamodb_endpoint } => {
+        Backend::Aws { region, kinesis_endpoint, sqs_endpoint, sns_endpoint, dynamodb_endpoint, s3_endpoint } => {
             for (key, url) in [
                 ("aws.kinesis_endpoint", kinesis_endpoint),
                 ("aws.sqs_endpoint", sqs_endpoint),
                 ("aws.sns_endpoint", sns_endpoint),
                 ("aws.dynamodb_endpoint", dynamodb_endpoint),
+                ("aws.s3_endpoint", s3_endpoint),
             ] {
                 if let Some(url) = url.as_ref().filter(|url| is_self(url, &own)) {
                     return Err(StartError::OwnUpstream { key, url: url.clone() });
@@ -114,6 +120,7 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 sqs_endpoint: sqs_endpoint.clone(),
                 sns_endpoint: sns_endpoint.clone(),
                 dynamodb_endpoint: dynamodb_endpoint.clone(),
+                s3_endpoint: s3_endpoint.clone(),
                 own_addresses: own,
                 ..AwsOptions::new(instance)
             })
@@ -122,12 +129,21 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
             Ok(Sinks {
                 mesh: Arc::clone(&mesh) as _,
                 letters: Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone())),
+                objects: config.letter_bucket.as_ref().map(|bucket| objects(bucket, &clients)),
                 catalog: mesh,
                 backend: "aws",
                 topics: Some(Arc::new(SnsTopics::new(clients.sns.clone()))),
                 clients: Some(clients),
             })
         }
+    }
+}
+
+fn objects(bucket: &LetterBucket, clients: &Clients) -> Objects {
+    Objects {
+        store: Arc::new(S3Sink::new(clients.s3.clone(), bucket.name.clone())),
+        prefix: bucket.prefix.as_str().into(),
+        archive: bucket.archive,
     }
 }
 
@@ -144,6 +160,7 @@ pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metr
         dlq: Arc::clone(&config.dlq),
         mesh: Arc::clone(&sinks.mesh),
         letters: Arc::clone(&sinks.letters),
+        objects: sinks.objects.clone(),
         catalog: Arc::clone(&sinks.catalog),
         retry: config.retry,
         records_in_flight_max: i64::try_from(config.records_in_flight_max).unwrap_or(i64::MAX),

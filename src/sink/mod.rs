@@ -3,5 +3,6 @@
 pub mod kinesis;
 pub mod local;
 pub mod pipe;
+pub mod s3;
 pub mod sns;
 pub mod sqs;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshgate::gate::delivery::Ordering;
 use meshgate::metrics::Metrics;
-use meshgate::model::Trouble;
+use meshgate::model::{DeadLetter, Trouble};
 use meshgate::pipeline::coalesce::Coalescer;
 use meshgate::pipeline::deliver::{deliver_letters, deliver_mesh};
 use meshgate::port::DeadLetterSink;
@@ -109,6 +109,24 @@ async fn a_batch_of_letters_goes_out_ten_at_a_time() {
         let entries = call.body["Entries"].as_array().unwrap();
         let bytes: usize = entries.iter().map(|e| e["MessageBody"].as_str().unwrap().len()).sum();
         assert!(entries.len() <= 10 && bytes <= 1_048_576);
+    }
+}
+
+#[tokio::test]
+async fn on_a_fifo_queue_a_retry_comes_before_what_follows_it_in_its_group() {
+    let (upstream, sink) = sqs_sink().await;
+    upstream.add_queue("dlq.fifo", 1_048_576);
+    // The first call holds the first letter of either key.
+    upstream.script("SendMessageBatch", [Script::Entries(vec![(0, "InternalError")]), Script::Reset]);
+    let keyed = |i: usize| DeadLetter { key_hash: Some((i % 2).to_string()), ..letter(i, &i.to_string()) };
+    let letters: Vec<_> = (0..12).map(keyed).collect();
+    let results = deliver_letters(&sink, "dlq.fifo", &refs(&letters), &POLICY, &Metrics::new()).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let stored = upstream.messages();
+    for group in ["sales.0", "sales.1"] {
+        let here = stored.iter().filter(|message| message.group.as_deref() == Some(group));
+        let numbers: Vec<u32> = here.map(|message| message.body.parse().unwrap()).collect();
+        assert!(numbers.len() == 6 && numbers.is_sorted(), "{group}: {numbers:?}");
     }
 }
 

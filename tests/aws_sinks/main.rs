@@ -66,7 +66,10 @@ fn record(data: impl Into<Bytes>, key: &str) -> Record {
 
 fn letter(id: usize, body: &str) -> DeadLetter {
     DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
+        attempts: 0,
         id: format!("letter-{id}"),
         body: body.into(),
         quarantined: Timestamp::default(),

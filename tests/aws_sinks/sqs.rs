@@ -26,7 +26,8 @@ async fn letters_arrive_with_their_attributes() {
     let expected: BTreeMap<_, _> = expected.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     assert_eq!(stored[0].attributes, expected);
     assert!(!stored[1].attributes.contains_key("contract"), "SQS takes no empty values");
-    assert_eq!((&stored[0].group, &stored[0].deduplication), (&None, &None));
+    let sales = Some("sales".to_owned());
+    assert_eq!((&stored[0].group, &stored[0].deduplication), (&sales, &None), "the tenant of a fair queue");
 }
 
 #[tokio::test]
@@ -51,9 +52,13 @@ async fn a_queue_is_looked_up_once_by_name_url_or_arn() {
 async fn a_fifo_queue_gets_groups_and_deduplication() {
     let (upstream, sink) = sqs_sink().await;
     upstream.add_queue("dlq.fifo", 1_048_576);
-    assert_eq!(sink.send("dlq.fifo", &[&letter(7, "{}")]).await, [Ok(())]);
-    let stored = &upstream.messages()[0];
-    assert_eq!((stored.group.as_deref(), stored.deduplication.as_deref()), (Some("sales"), Some("letter-7")));
+    let keyed = DeadLetter { key_hash: Some("0a1b".into()), ..letter(8, "{}") };
+    assert_eq!(sink.send("dlq.fifo", &[&letter(7, "{}"), &keyed]).await, [Ok(()), Ok(())]);
+    let told: Vec<_> = upstream.messages().into_iter().map(|stored| (stored.group, stored.deduplication)).collect();
+    let expected = [("sales", "letter-7"), ("sales.0a1b", "letter-8")];
+    assert_eq!(told, expected.map(|(group, id)| (Some(group.to_owned()), Some(id.to_owned()))));
+    assert_eq!(sink.group("dlq.fifo", &keyed), Some("sales.0a1b".into()), "which keeps its order");
+    assert_eq!(sink.group("dlq", &keyed), None);
 }
 
 #[tokio::test]

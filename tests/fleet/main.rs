@@ -173,6 +173,7 @@ impl Play {
             dlq: "dlq".into(),
             mesh: Arc::clone(&world) as _,
             letters: Arc::clone(&world) as _,
+            objects: None,
             catalog: Arc::clone(&world) as _,
             retry: RetryPolicy { attempts_max: 4, deadline_ms: 8_000, ..RetryPolicy::default() },
             records_in_flight_max: 20_000,

@@ -102,6 +102,7 @@ fn gate_without_sinks() -> Gate {
     let dead = format!("http://127.0.0.1:{}", free_port());
     let config = format!(
         "backend: aws\naws: {{region: us-east-1, kinesis_endpoint: \"{dead}\", sqs_endpoint: \"{dead}\"}}\n\
+         dead_letters: {{s3: {{bucket: meshgate-letters}}}}\n\
          retry: {{attempts: 3, deadline_seconds: 1}}\nroutes: [{{source: parcels}}]\n"
     );
     let environment = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]

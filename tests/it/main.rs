@@ -9,6 +9,7 @@ mod catalogue;
 mod clients;
 mod crash;
 mod dashboards;
+mod dead_letters;
 mod deploy;
 mod diff;
 mod docs;

@@ -18,7 +18,10 @@ struct Cli {
 fn sample(path: &Path) -> Store {
     let store = Store::open(path, LocalOptions::default()).unwrap();
     let letter = |id: &str, second: i64, rule: &str, kind: &'static str| DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
+        attempts: 0,
         id: id.to_owned(),
         body: "neither JSON nor masked".to_owned(),
         quarantined: Timestamp::from_millis(1_795_341_600_000 + second * 1_000),

@@ -21,6 +21,8 @@ pub struct Summary {
     pub rule: String,
     pub kind: String,
     pub pointer: String,
+    #[serde(skip)]
+    pub partition_key: Option<String>,
     /// Of all violations that decided.
     #[serde(skip)]
     pub rules: Vec<String>,
@@ -85,8 +87,10 @@ struct WrittenViolation {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WrittenStream {
     stream: String,
+    partition_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +121,7 @@ pub fn summary(body: &str) -> Result<Summary, DocumentFault> {
         id: written.id,
         quarantined: written.quarantined_at,
         stream: written.source.stream,
+        partition_key: written.source.partition_key,
         domain: written.domain,
         contract: written.contract,
         version: written.version.unwrap_or_default(),

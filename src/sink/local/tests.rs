@@ -23,7 +23,10 @@ fn record(data: &[u8], key: Option<&str>, arrived: i64) -> Record {
 
 fn letter(id: &str, domain: &str, rule: &str) -> DeadLetter {
     DeadLetter {
+        document_bytes: None,
+        key_hash: None,
         is_kept: false,
+        attempts: 0,
         id: id.to_owned(),
         body: format!("{{\"id\":\"{id}\"}}"),
         quarantined: Timestamp::from_millis(1_000),

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{ATTRIBUTE_TYPE, Queue, attributes, size_of};
+use super::Queue;
+use super::outside::{attributes, group, size_of};
 use crate::model::DeadLetter;
 
 /// The body that sends the letters, each under its number.
@@ -19,23 +20,26 @@ pub fn send_message_batch<'a>(queue: &Queue, letters: impl Iterator<Item = (usiz
         body.extend_from_slice(b",\"MessageBody\":");
         string(&letter.body, &mut body);
         body.extend_from_slice(b",\"MessageAttributes\":{");
-        for (place, (name, value)) in attributes(letter).enumerate() {
+        for (place, (name, kind, value)) in attributes(letter).enumerate() {
             if place > 0 {
                 body.push(b',');
             }
             string(name, &mut body);
             body.extend_from_slice(b":{\"DataType\":");
-            string(ATTRIBUTE_TYPE, &mut body);
+            string(kind, &mut body);
             body.extend_from_slice(b",\"StringValue\":");
-            string(value, &mut body);
+            string(&value, &mut body);
             body.push(b'}');
         }
         body.push(b'}');
+        body.extend_from_slice(b",\"MessageGroupId\":");
+        string(&group(letter, queue.fifo), &mut body);
         if queue.fifo {
-            body.extend_from_slice(b",\"MessageGroupId\":");
-            string(&letter.domain, &mut body);
             body.extend_from_slice(b",\"MessageDeduplicationId\":");
-            string(&letter.id, &mut body);
+            match letter.attempts {
+                0 => string(&letter.id, &mut body),
+                attempts => string(&format!("{}-{attempts}", letter.id), &mut body),
+            }
         }
         body.push(b'}');
     }
@@ -52,22 +56,8 @@ fn string(text: &str, body: &mut Vec<u8>) {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::tests::letter;
     use super::*;
-    use crate::model::Timestamp;
-
-    fn letter(body: &str) -> DeadLetter {
-        DeadLetter {
-            is_kept: false,
-            id: "0193-7".into(),
-            body: body.into(),
-            quarantined: Timestamp::default(),
-            stream: "orders".into(),
-            domain: "sales".into(),
-            contract: "".into(),
-            rule: "qty_positive".into(),
-            kind: "rule",
-        }
-    }
 
     fn written(fifo: bool) -> Value {
         let queue = Queue { url: "http://q".into(), fifo, message_bytes_max: 1_000 };
@@ -80,9 +70,19 @@ mod tests {
         let text = |text: &str| json!({"DataType": "String", "StringValue": text});
         let attributes =
             json!({"domain": text("sales"), "rule": text("qty_positive"), "kind": text("rule"), "id": text("0193-7")});
-        let entry = |id: &str, body: &str| json!({"Id": id, "MessageBody": body, "MessageAttributes": attributes});
+        let entry = |id: &str, body: &str| json!({"Id": id, "MessageBody": body, "MessageAttributes": attributes, "MessageGroupId": "sales"});
         let entries = [entry("3", "{}"), entry("4", "{\"a\":\"é\\n\"}\t")];
         assert_eq!(written(false), json!({"QueueUrl": "http://q", "Entries": entries}));
+    }
+
+    #[test]
+    fn a_pointer_says_how_large_its_document_is() {
+        let queue = Queue { url: "http://q".into(), fifo: false, message_bytes_max: 1_000 };
+        let letters = [DeadLetter { document_bytes: Some(300_000), ..letter("[]") }];
+        let written: Value =
+            serde_json::from_slice(&send_message_batch(&queue, [(0, &letters[0])].into_iter())).unwrap();
+        let size = &written["Entries"][0]["MessageAttributes"]["ExtendedPayloadSize"];
+        assert_eq!(size, &json!({"DataType": "Number", "StringValue": "300000"}));
     }
 
     #[test]

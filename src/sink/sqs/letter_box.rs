@@ -4,9 +4,12 @@
 //! ten of a message group only, until they are gone. Each look counts as a receive: a redrive policy on the queue moves a letter on after
 //! some of them, so a dead-letter queue should have none.
 //!
+//! A message that points to an object of S3 is given as the document there. Removed, its object is deleted after it; replaced, the object is
+//! written anew and the message stays.
+//!
 //! Source: Amazon SQS API reference, `ReceiveMessage`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +18,12 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
 };
 
-use super::{CALL_BYTES_MAX, CALL_MESSAGES_MAX, Queue, SqsSink, size_of, target};
+use super::outside::size_of;
+use super::{CALL_BYTES_MAX, CALL_MESSAGES_MAX, Queue, SqsSink, target};
 use crate::aws::Fault;
 use crate::model::{DeadLetter, Trouble, Unsettled};
 use crate::port::{BoxFuture, DeadLetterBox, DeadLetterSink as _, Received, Ticket};
+use crate::sink::s3::{ObjectError, Objects, Pointer};
 
 /// How long what was received is hidden from others.
 const HIDDEN: Duration = Duration::from_secs(300);
@@ -30,14 +35,37 @@ const EMPTY_MAX: u32 = 3;
 /// One pass over the letters of a queue.
 pub struct SqsBox {
     sink: Arc<SqsSink>,
+    objects: Objects,
     queue: String,
     /// Messages that this pass has given.
     given: Mutex<HashSet<String>>,
+    /// Of those that point to an object, by receipt handle.
+    pointers: Mutex<HashMap<String, Pointer>>,
 }
 
 impl SqsBox {
-    pub fn new(sink: Arc<SqsSink>, queue: impl Into<String>) -> Self {
-        Self { sink, queue: queue.into(), given: Mutex::default() }
+    pub fn new(sink: Arc<SqsSink>, objects: Objects, queue: impl Into<String>) -> Self {
+        Self { sink, objects, queue: queue.into(), given: Mutex::default(), pointers: Mutex::default() }
+    }
+
+    fn pointer(&self, Ticket(handle): &Ticket) -> Option<Pointer> {
+        self.pointers.lock().unwrap_or_else(PoisonError::into_inner).get(handle).cloned()
+    }
+
+    /// The letter's document, where that is in an object. What cannot be read is given as it is, and is no document then.
+    async fn follow(&self, received: Received) -> Received {
+        let Some(pointer) = Pointer::parse(&received.body) else { return received };
+        match self.objects.fetch(&pointer).await {
+            Ok(body) => {
+                let Received { ticket, .. } = received;
+                self.pointers.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket.0.clone(), pointer);
+                Received { ticket, body }
+            }
+            Err(error) => {
+                tracing::warn!(queue = self.queue, %error, "a dead letter's object cannot be read; its message stays");
+                received
+            }
+        }
     }
 
     fn failed(&self, fault: &Fault) -> Unsettled {
@@ -123,7 +151,11 @@ impl DeadLetterBox for SqsBox {
                 }
                 self.release(&again).await;
                 if !fresh.is_empty() {
-                    return Ok(fresh);
+                    let mut letters = Vec::with_capacity(fresh.len());
+                    for received in fresh {
+                        letters.push(self.follow(received).await);
+                    }
+                    return Ok(letters);
                 }
             }
             Ok(Vec::new())
@@ -143,10 +175,18 @@ impl DeadLetterBox for SqsBox {
         Box::pin(async move {
             let mut results = Vec::with_capacity(tickets.len());
             for part in tickets.chunks(CALL_MESSAGES_MAX) {
-                match self.delete(part).await {
-                    Ok(answers) => results.extend(answers),
-                    Err(failure) => results.extend(part.iter().map(|_| Err(failure.clone()))),
+                let answers = self
+                    .delete(part)
+                    .await
+                    .unwrap_or_else(|failure| part.iter().map(|_| Err(failure.clone())).collect());
+                for (ticket, _) in part.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+                    if let Some(pointer) = self.pointer(ticket)
+                        && let Err(error) = self.objects.delete(&pointer).await
+                    {
+                        tracing::warn!(queue = self.queue, %error, "a dead letter is gone, and its object is left over");
+                    }
                 }
+                results.extend(answers);
             }
             results
         })
@@ -157,29 +197,47 @@ impl DeadLetterBox for SqsBox {
         Box::pin(async move {
             let mut results = Vec::with_capacity(letters.len());
             let mut rest = letters;
-            while !rest.is_empty() {
-                let (part, others) = rest.split_at(one_call(rest));
-                rest = others;
-                let new: Vec<&DeadLetter> = part.iter().map(|(_, letter)| letter).collect();
-                let mut answers = self.sink.send(&self.queue, &new).await;
-                let sent: Vec<usize> = (0..part.len()).filter(|&index| answers[index].is_ok()).collect();
-                let old: Vec<Ticket> = sent.iter().map(|&index| part[index].0.clone()).collect();
-                for (index, removed) in sent.into_iter().zip(self.remove(&old).await) {
-                    answers[index] = removed;
+            while let [(ticket, letter), ..] = rest {
+                if let Some(pointer) = self.pointer(ticket) {
+                    rest = &rest[1..];
+                    results.push(self.rewrite(ticket, &pointer, letter).await);
+                    continue;
                 }
-                results.extend(answers);
+                let (part, others) = rest.split_at(self.one_call(rest));
+                rest = others;
+                results.extend(self.send_again(part).await);
             }
             results
         })
     }
 }
 
-/// How many of the letters one call takes.
-fn one_call(letters: &[(Ticket, DeadLetter)]) -> usize {
-    let mut bytes = 0;
-    let fits = letters.iter().take(CALL_MESSAGES_MAX).take_while(|(_, letter)| {
-        bytes += size_of(letter);
-        bytes <= CALL_BYTES_MAX
-    });
-    fits.count().max(1)
+impl SqsBox {
+    async fn rewrite(&self, ticket: &Ticket, pointer: &Pointer, letter: &DeadLetter) -> Result<(), Unsettled> {
+        let failed = |error: ObjectError| Unsettled { trouble: Trouble::Unavailable, message: error.to_string() };
+        self.objects.replace(pointer, letter.body.clone()).await.map_err(failed)?;
+        self.release(std::slice::from_ref(ticket)).await;
+        Ok(())
+    }
+
+    async fn send_again(&self, part: &[(Ticket, DeadLetter)]) -> Vec<Result<(), Unsettled>> {
+        let new: Vec<&DeadLetter> = part.iter().map(|(_, letter)| letter).collect();
+        let mut answers = self.sink.send(&self.queue, &new).await;
+        let sent: Vec<usize> = (0..part.len()).filter(|&index| answers[index].is_ok()).collect();
+        let old: Vec<Ticket> = sent.iter().map(|&index| part[index].0.clone()).collect();
+        for (index, removed) in sent.into_iter().zip(self.remove(&old).await) {
+            answers[index] = removed;
+        }
+        answers
+    }
+
+    /// How many of the letters one call takes, up to one whose document is in an object.
+    fn one_call(&self, letters: &[(Ticket, DeadLetter)]) -> usize {
+        let mut bytes = 0;
+        let fits = letters.iter().take(CALL_MESSAGES_MAX).take_while(|(ticket, letter)| {
+            bytes += size_of(letter);
+            bytes <= CALL_BYTES_MAX && self.pointer(ticket).is_none()
+        });
+        fits.count().max(1)
+    }
 }

@@ -1,4 +1,4 @@
-//! The far ends: emulators of Kinesis and SQS, and a real Prometheus.
+//! The far ends: emulators of Kinesis, SQS and S3, and a real Prometheus.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -36,12 +36,24 @@ impl QueueMessage {
 }
 
 impl Emulator {
-    /// Kinesis and SQS on one port. `None` when it is not installed.
+    /// Kinesis, SQS and S3 on one port. `None` when it is not installed.
     pub fn ministack() -> Option<Self> {
-        let port = free_port();
+        Self::ministack_at(free_port())
+    }
+
+    /// The same on a port that something calls already.
+    pub fn ministack_at(port: u16) -> Option<Self> {
         let mut command = tool(Tool::Ministack)?;
         command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
         Some(Self::start("ministack", command, port, "Kinesis_20131202.ListStreams"))
+    }
+
+    /// SQS and S3 on one port, by other people than ministack's. `None` when it is not installed.
+    pub fn fauxqs() -> Option<Self> {
+        let port = free_port();
+        let mut command = tool(Tool::Fauxqs)?;
+        command.env("FAUXQS_PORT", port.to_string());
+        Some(Self::start("fauxqs", command, port, "AmazonSQS.ListQueues"))
     }
 
     /// Kinesis with real shards and sequence numbers; `streams` as `name:shards,…`. `None` when it is not installed.
@@ -71,13 +83,9 @@ impl Emulator {
         let mut process = Process::spawn(name, &mut command);
         let (service, operation) = probe.split_once('.').expect("a target");
         process.until(START, |_| {
-            let answer = Kinesis::new(address).call_service(
-                service,
-                "kinesis",
-                "application/x-amz-json-1.1",
-                operation,
-                &json!({}),
-            );
+            let (name, version) = if service == "AmazonSQS" { ("sqs", "1.0") } else { ("kinesis", "1.1") };
+            let content_type = format!("application/x-amz-json-{version}");
+            let answer = Kinesis::new(address).call_service(service, name, &content_type, operation, &json!({}));
             answer.is_ok().then_some(())
         });
         Self { process, address, _home: home }
@@ -117,9 +125,34 @@ impl Emulator {
         self.sqs("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).expect("CreateQueue");
     }
 
+    /// A queue with attributes, each a string.
+    pub fn create_queue_with(&self, name: &str, attributes: &Value) {
+        self.sqs("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).expect("CreateQueue");
+    }
+
+    /// Every message of the queue as `ReceiveMessage` gives it, in order, each deleted: of a FIFO queue, the next of a group only comes then.
+    pub fn take(&self, queue: &str) -> Vec<Value> {
+        let url = self.url(queue);
+        let request = json!({
+            "QueueUrl": url, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"], "AttributeNames": ["All"],
+        });
+        let mut messages = Vec::new();
+        loop {
+            let mut answer = self.sqs("ReceiveMessage", &request).expect("ReceiveMessage");
+            let Some(batch) = answer["Messages"].as_array_mut().filter(|batch| !batch.is_empty()) else {
+                return messages;
+            };
+            for message in batch.iter() {
+                let handle = json!({"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]});
+                self.sqs("DeleteMessage", &handle).expect("DeleteMessage");
+            }
+            messages.append(batch);
+        }
+    }
+
     /// Every message of the queue. They are not deleted, and stay invisible for 30 seconds.
     pub fn messages(&self, queue: &str) -> Vec<QueueMessage> {
-        let url = self.sqs("GetQueueUrl", &json!({"QueueName": queue})).expect("GetQueueUrl")["QueueUrl"].clone();
+        let url = self.url(queue);
         let request = json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]});
         let mut messages = Vec::new();
         loop {
@@ -171,6 +204,10 @@ impl Emulator {
         let mut http = Http::connect(self.address).expect("the emulator listens");
         let answer = http.send("POST", "/", &headers, form.as_bytes()).expect("an answer");
         assert_eq!(answer.status, 200, "{form}: {}", answer.text());
+    }
+
+    fn url(&self, queue: &str) -> Value {
+        self.sqs("GetQueueUrl", &json!({"QueueName": queue})).expect("GetQueueUrl")["QueueUrl"].clone()
     }
 
     fn sqs(&self, operation: &str, body: &Value) -> Result<Value, AwsError> {

@@ -1,5 +1,6 @@
 //! What every test needs: processes that end with the test, a small HTTP client, the gate, and its far ends.
 
+mod bucket;
 mod emulator;
 mod gate;
 mod http;

@@ -9,9 +9,12 @@ pub enum Tool {
     Python,
     /// Python, with `aws_kinesis_agg`.
     KinesisAgg,
+    /// Python, with `sqs_extended_client`.
+    ExtendedClient,
     AwsCli,
     Node,
     Ministack,
+    Fauxqs,
     KinesisLocal,
     Prometheus,
     Hadolint,
@@ -37,9 +40,11 @@ pub fn tool(tool: Tool) -> Option<Command> {
     let (program, needs) = match tool {
         Tool::Python => (venv("python"), venv("python")),
         Tool::KinesisAgg => (venv("python"), python_package(&tools, "aws_kinesis_agg")),
+        Tool::ExtendedClient => (venv("python"), python_package(&tools, "sqs_extended_client")),
         Tool::AwsCli => (venv("aws"), venv("aws")),
         Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
         Tool::Ministack => (venv("ministack"), venv("ministack")),
+        Tool::Fauxqs => (PathBuf::from("node"), module("fauxqs/dist/app.js")),
         Tool::KinesisLocal => (PathBuf::from("node"), module("kinesis-local/main.js")),
         Tool::Prometheus => match on_path("prometheus") {
             Some(found) => (found.clone(), found),
@@ -65,6 +70,13 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::KinesisLocal => {
             // It looks for its certificate beside itself.
             command.arg("main.js").current_dir(module("kinesis-local"));
+        }
+        Tool::Fauxqs => {
+            // Its own start listens on every interface.
+            let app = module("fauxqs/dist/app.js");
+            let start = "const { buildApp } = await import(process.argv[1]); \
+                         await buildApp({ logger: false }).listen({ port: Number(process.env.FAUXQS_PORT), host: '127.0.0.1' });";
+            command.args(["--input-type=module", "--eval", start]).arg(app);
         }
         Tool::Node => {
             command.env("NODE_PATH", tools.join("node_modules"));
