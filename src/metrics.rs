@@ -9,6 +9,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+mod spool;
+
+pub use spool::SpoolMetrics;
+
 use crate::model::Judgement;
 
 /// Seconds: from a quarter of a millisecond to ten seconds, which spans a local commit and a throttled upstream.
@@ -102,6 +106,8 @@ pub struct Metrics {
     pub state_evicted: IntCounterVec,
     /// `meshgate_state_snapshots_total{outcome}`: `written` or `failed`.
     pub state_snapshots: IntCounterVec,
+    /// Of the spool, where there is one.
+    pub spool: SpoolMetrics,
     _build_info: Gauge,
 }
 
@@ -303,6 +309,7 @@ impl Metrics {
                 "Snapshots of what checks remember: written or failed.",
                 &["outcome"],
             ),
+            spool: SpoolMetrics::new(&r),
             _build_info: build_info,
             registry: r,
         }

@@ -1,6 +1,7 @@
 //! Settings as written in `meshgate.yaml`. Unknown keys, wrong types and values out of range are faults with their place.
 
 mod rules;
+mod spool;
 mod streams;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::rules::{Sources, WrittenRules};
+use self::spool::WrittenSpool;
 use self::streams::WrittenStream;
 use super::{Backend, Config, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
@@ -40,6 +42,7 @@ pub struct Written {
     backend: WrittenBackend,
     local: WrittenLocal,
     aws: WrittenAws,
+    spool: Option<WrittenSpool>,
     dlq: String,
     routes: Vec<WrittenRoute>,
     streams: Vec<WrittenStream>,
@@ -126,6 +129,7 @@ impl Default for Written {
             backend: WrittenBackend::default(),
             local: WrittenLocal::default(),
             aws: WrittenAws::default(),
+            spool: None,
             dlq: "meshgate-dlq".into(),
             routes: Vec::new(),
             streams: Vec::new(),
@@ -219,6 +223,11 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
             let pointer = keys.into_iter().fold(Pointer::root(), |pointer, key| pointer.child(key));
             Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint)
         });
+    let spool = written.spool.as_ref().filter(|_| !on_aws).map(|_| {
+        let place = place(document.key_span(&Pointer::root().child("spool")));
+        Diagnostic::new(place, Code::InvalidValue, spool::WITHOUT_AWS.to_owned())
+            .with_hint(spool::WITHOUT_AWS_HINT.to_owned())
+    });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
@@ -228,6 +237,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         })
         .chain(rules)
         .chain(streams)
+        .chain(spool)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }
@@ -261,6 +271,7 @@ impl Written {
             snapshot_every: Some(self.state.snapshot_seconds).filter(|seconds| *seconds > 0).map(seconds),
             rules_watch,
             candidate_watch,
+            spool: self.spool.map(|spool| spool.into_settings(&self.data)),
             data: self.data,
             listen: self.listen,
             admin: self.admin,

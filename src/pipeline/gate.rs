@@ -15,6 +15,7 @@ use super::coalesce::Coalescer;
 use super::doubts;
 use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
+use super::spooling::Spooling;
 use super::streams::{StreamFacts, Streams};
 use super::unfold;
 use crate::config::{OnQuarantine, Route, Routes};
@@ -63,6 +64,7 @@ pub struct Gate {
     pub(super) streams: Streams,
     pub(super) serial: AtomicU64,
     pub(super) ids: RandomState,
+    pub(super) spooling: Option<Arc<Spooling>>,
     /// When the log last said that records were not settled.
     complained: Mutex<Option<Instant>>,
 }
@@ -108,6 +110,7 @@ impl Gate {
             streams,
             serial: AtomicU64::new(0),
             ids: RandomState::new(),
+            spooling: None,
             complained: Mutex::default(),
         }
     }

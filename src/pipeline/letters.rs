@@ -53,8 +53,10 @@ impl Gate {
             return Vec::new();
         }
         let borrowed: Vec<&DeadLetter> = letters.iter().map(|(_, letter)| letter).collect();
-        let options = &self.options;
-        let sent = deliver_letters(&*options.letters, queue, &borrowed, &options.retry, &options.metrics).await;
+        let sent = match &self.spooling {
+            Some(spooling) => self.send_or_spool(spooling, queue, &borrowed).await,
+            None => self.send_straight(queue, &borrowed).await,
+        };
         let mut refused = Vec::new();
         for (answer, (index, letter)) in sent.into_iter().zip(letters) {
             let is_invalid = answer.as_ref().is_err_and(|failure| failure.trouble == Trouble::Invalid);
@@ -64,6 +66,12 @@ impl Gate {
             }
         }
         refused
+    }
+
+    /// Sends letters to one queue, and nothing but that queue will do.
+    pub(super) async fn send_straight(&self, queue: &str, letters: &[&DeadLetter]) -> Vec<Result<(), Unsettled>> {
+        let options = &self.options;
+        deliver_letters(&*options.letters, queue, letters, &options.retry, &options.metrics).await
     }
 
     /// Time first, so that ids sort by it; then 64 bits no two gates share: a counter hashed under a random key.

@@ -12,14 +12,16 @@ use super::gate::in_place;
 use super::gated;
 use super::keeper::Keeper;
 use super::rules::Rules;
+use super::spooling::Spooling;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
-use super::{Gate, GateOptions};
+use super::{Gate, GateOptions, drain};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::config::{Backend, Config};
 use crate::metrics::Metrics;
 use crate::port::{Catalog, DeadLetterSink, MeshSink};
 use crate::sink::kinesis::KinesisSink;
 use crate::sink::local::{LocalOptions, Store};
+use crate::sink::spool::{Spool, SpoolError};
 use crate::sink::sqs::SqsSink;
 use crate::source::Service;
 use crate::source::listener::{self, Drained};
@@ -39,6 +41,8 @@ pub enum StartError {
     Aws(#[from] AwsError),
     #[error("cannot open the store: {0}")]
     Store(String),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
 }
 
 /// Where good and bad events go, behind the ports.
@@ -119,6 +123,15 @@ pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metr
     })
 }
 
+/// Opens the spool where one is configured. What it holds from before is told.
+fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Spooling>>, StartError> {
+    let Some(settings) = &config.spool else { return Ok(None) };
+    let spooling = Spooling::new(in_place(|| Spool::open(&settings.path, settings.bytes_max))?, Arc::clone(metrics));
+    let entries = spooling.waiting();
+    tracing::info!(path = %settings.path.display(), entries, "the spool is open; what it holds is delivered now, or when its far end is back");
+    Ok(Some(Arc::new(spooling)))
+}
+
 /// Reloads the rules at each SIGHUP, for as long as the future lives.
 pub async fn reload_on_hangup(rules: Arc<Rules>) {
     let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
@@ -163,6 +176,9 @@ pub struct Serving {
     reloads: JoinSet<()>,
     /// Ends when `stop` is told.
     keeper: JoinHandle<Option<Keeper>>,
+    pub spooling: Option<Arc<Spooling>>,
+    /// Ends when `stop` is told, and the turns under way are over.
+    drainer: JoinHandle<()>,
 }
 
 /// How serving ended.
@@ -183,7 +199,12 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let listen = port.local_addr().unwrap_or(config.listen);
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = open_sinks(config, vec![listen], &instance).await?;
-    let gate = Arc::new(gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics)));
+    let spooling = open_spool(config, &metrics)?;
+    let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
+    let gate = Arc::new(match &spooling {
+        Some(spooling) => gate.with_spool(Arc::clone(spooling)),
+        None => gate,
+    });
     let service_metrics = Arc::clone(&metrics);
     let service = Service {
         intake: Arc::clone(&gate) as _,
@@ -210,6 +231,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     };
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
     let keeper = tokio::spawn(super::keeper::keep(keeper, config.snapshot_every, told()));
+    let drainer = tokio::spawn(drain::drain(gate, told()));
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
     if let Some(every) = config.rules_watch {
@@ -220,7 +242,8 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     }
     let phase = watch::Sender::new(Phase::Ready);
     let drain_time = config.limits.drain_time;
-    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, sources, drain_time, reloads, keeper })
+    let backend = sinks.backend;
+    Ok(Serving { listen, backend, phase, stop, task, sources, drain_time, reloads, keeper, spooling, drainer })
 }
 
 impl Serving {
@@ -254,11 +277,26 @@ impl Serving {
             }
         };
         let stopped = if self.stop_sources(deadline).await { stopped } else { Stopped::CutOff };
+        self.stop_draining(deadline).await;
         if let Ok(Some(mut keeper)) = self.keeper.await {
             let last = move || keeper.snapshot(stopped == Stopped::Drained);
             let _ = tokio::task::spawn_blocking(last).await;
         }
         stopped
+    }
+
+    /// Lets the spool's turns under way come to their end. What waits, waits for the next start.
+    async fn stop_draining(&mut self, deadline: tokio::time::Instant) {
+        if tokio::time::timeout_at(deadline, &mut self.drainer).await.is_err() {
+            self.drainer.abort();
+        }
+        match self.spooling.as_deref().map_or(0, Spooling::waiting) {
+            0 => {}
+            entries => tracing::warn!(
+                entries,
+                "the spool is not empty: what waits there is acknowledged and on disk, and is delivered after the next start on this file"
+            ),
+        }
     }
 
     /// Lets the sources settle what is under way and give up their leases. `false` where that takes longer: others take them over when they

@@ -3,4 +3,5 @@
 pub mod kinesis;
 pub mod local;
 pub mod pipe;
+pub mod spool;
 pub mod sqs;

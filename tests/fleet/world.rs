@@ -334,7 +334,9 @@ impl State {
 
     /// Whether an event is where it belongs.
     pub fn is_settled(&self, event: u64) -> bool {
-        event <= self.before_start || self.outcome.on_mesh.contains_key(&event) || self.outcome.in_queue.contains_key(&event)
+        event <= self.before_start
+            || self.outcome.on_mesh.contains_key(&event)
+            || self.outcome.in_queue.contains_key(&event)
     }
 
     pub fn unsettled(&self) -> usize {
