@@ -228,3 +228,6 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

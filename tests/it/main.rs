@@ -26,5 +26,6 @@ mod readme;
 mod rules;
 mod rules_git;
 mod shards;
+mod spool;
 mod streams;
 mod usage;

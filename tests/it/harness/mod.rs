@@ -1,5 +1,6 @@
 //! What every test needs: processes that end with the test, a small HTTP client, the gate, and its far ends.
 
+mod door;
 mod emulator;
 mod gate;
 mod http;
@@ -8,6 +9,7 @@ mod process;
 mod remote;
 mod tools;
 
+pub use door::Door;
 pub use emulator::{Emulator, Prometheus};
 pub use gate::{Gate, GateOptions, binary, parcels_rules};
 pub use http::{Http, get};
