@@ -142,27 +142,19 @@ async fn turn(gate: Arc<Gate>, spooling: Arc<Spooling>, lane: Lane, delivered: V
     }
     let (mut done, mut quarantined) = (Vec::new(), 0);
     for ((id, entry), result) in ids.into_iter().zip(entries).zip(results) {
-        match gate.fate(&lane, entry, result, takes_some).await {
+        match gate.fate(entry, result, takes_some).await {
             Fate::Delivered => done.push(id),
             Fate::Quarantined => {
                 quarantined += 1;
                 done.push(id);
             }
-            Fate::Aside(reason) => {
-                let (sink, name) = (lane.kind.as_str(), &*lane.name);
-                tracing::error!(
-                    sink,
-                    name,
-                    reason,
-                    "a spooled entry cannot be delivered as it is, and is kept aside; see GET /spool"
-                );
-                aside.push((id, reason));
-            }
+            Fate::Aside(reason) => aside.push((id, reason)),
             Fate::Waits => {}
         }
     }
     spooling.drained(lane.kind, "delivered", done.len() - quarantined);
     spooling.drained(lane.kind, "quarantined", quarantined);
+    tell_of(&lane, quarantined, &aside);
     let has_brought = !done.is_empty() || !aside.is_empty();
     let kept_aside = aside.len();
     match spool.settle(&lane, done.clone(), aside).await {
@@ -172,6 +164,28 @@ async fn turn(gate: Arc<Gate>, spooling: Arc<Spooling>, lane: Lane, delivered: V
             Turn { has_brought, delivered: Vec::new() }
         }
         Err(_) => Turn { has_brought: false, delivered: done },
+    }
+}
+
+/// What of a turn could not be delivered as it was: a line for all of it.
+fn tell_of(lane: &Lane, quarantined: usize, aside: &[(i64, String)]) {
+    let (sink, name) = (lane.kind.as_str(), &*lane.name);
+    if quarantined > 0 {
+        tracing::warn!(
+            sink,
+            name,
+            quarantined,
+            "spooled records were refused by their stream, and are dead letters now"
+        );
+    }
+    if let [(_, reason), ..] = aside {
+        tracing::error!(
+            sink,
+            name,
+            reason,
+            aside = aside.len(),
+            "spooled entries cannot be delivered as they are, and are kept aside; this is why for one of them, and GET /spool has all"
+        );
     }
 }
 
@@ -195,7 +209,7 @@ impl Gate {
     }
 
     /// What is to become of an entry, after its far end's answer. `takes_some`: others of its turn were taken.
-    async fn fate(&self, lane: &Lane, entry: Entry, result: Result<(), Unsettled>, takes_some: bool) -> Fate {
+    async fn fate(&self, entry: Entry, result: Result<(), Unsettled>, takes_some: bool) -> Fate {
         let failure = match result {
             Ok(()) => return Fate::Delivered,
             Err(failure) => failure,
@@ -203,13 +217,13 @@ impl Gate {
         let is_its_own = failure.trouble == Trouble::Invalid || (failure.trouble == Trouble::Rejected && takes_some);
         match entry {
             _ if !is_its_own => Fate::Waits,
-            Entry::Record { record, .. } => self.quarantine_spooled(lane, &record, &failure.message).await,
+            Entry::Record { record, .. } => self.quarantine_spooled(&record, &failure.message).await,
             Entry::Letter(_) => Fate::Aside(failure.message),
         }
     }
 
     /// Makes a dead letter of a record that its stream refuses.
-    async fn quarantine_spooled(&self, lane: &Lane, record: &Record, refusal: &str) -> Fate {
+    async fn quarantine_spooled(&self, record: &Record, refusal: &str) -> Fate {
         let (set, now) = (self.options.rules.current(), (self.options.clock)());
         let judged = judge::refused_by_stream(&set, record, refusal, now);
         let queue = match self.route(&record.stream) {
@@ -218,7 +232,6 @@ impl Gate {
             Err(_) => Arc::clone(judged.queue().unwrap_or(&self.options.dlq)),
         };
         let letter = self.letter(&judged, record, now);
-        tracing::warn!(name = &*lane.name, refusal, "a spooled record is refused by its stream, and quarantined");
         match self.send_letters(vec![(0, queue, letter)]).await.remove(&0) {
             Some(Ok(_)) => Fate::Quarantined,
             Some(Err(failure)) if failure.trouble == Trouble::Invalid => {

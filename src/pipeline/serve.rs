@@ -1,6 +1,7 @@
 //! Starts the gate's parts in order, and stops them in order: the data port first, its sinks last.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,11 +126,36 @@ pub fn gate(config: &Config, rules: Arc<Rules>, sinks: &Sinks, metrics: Arc<Metr
 
 /// Opens the spool where one is configured. What it holds from before is told.
 fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Spooling>>, StartError> {
-    let Some(settings) = &config.spool else { return Ok(None) };
+    let Some(settings) = &config.spool else {
+        in_place(|| tell_of_abandoned(&config.data.with_extension("spool")));
+        return Ok(None);
+    };
     let spooling = Spooling::new(in_place(|| Spool::open(&settings.path, settings.bytes_max))?, Arc::clone(metrics));
     let entries = spooling.waiting();
     tracing::info!(path = %settings.path.display(), entries, "the spool is open; what it holds is delivered now, or when its far end is back");
     Ok(Some(Arc::new(spooling)))
+}
+
+/// A spool that is no longer configured may hold what was acknowledged, and nobody would deliver it.
+fn tell_of_abandoned(path: &Path) {
+    if !path.exists() {
+        return;
+    }
+    // One that another gate has is not abandoned.
+    let held = match Spool::open(path, 0) {
+        Ok(spool) => spool.state().lanes.values().map(|held| held.entries + held.aside).sum(),
+        Err(SpoolError::InUse { .. }) => 0,
+        Err(error) => {
+            return tracing::warn!(path = %path.display(), %error, "a spool that is not configured is there, and cannot be opened");
+        }
+    };
+    if held > 0 {
+        tracing::error!(
+            path = %path.display(), entries = held,
+            "a spool that is not configured holds records that were acknowledged; nobody delivers them: put `spool` back into the \
+             settings until it is drained"
+        );
+    }
 }
 
 /// Reloads the rules at each SIGHUP, for as long as the future lives.

@@ -17,7 +17,7 @@ fn gate(home: &Path, mesh: &Door, queue: &Door, spool: &str) -> Gate {
         "backend: aws\n\
          aws: {{region: us-east-1, kinesis_endpoint: \"{}\", sqs_endpoint: \"{}\"}}\n\
          retry: {{attempts: 2, deadline_seconds: 1}}\n\
-         spool: {spool}\n\
+         {spool}\n\
          routes: [{{source: parcels-in, mesh: parcels-mesh, ordering: key}}]\n",
         mesh.endpoint(),
         queue.endpoint()
@@ -62,7 +62,7 @@ fn wait_until_empty(gate: &Gate) {
 fn what_is_acknowledged_while_the_far_ends_are_away_arrives_in_order_whatever_dies() {
     let Some((aws, mesh, queue)) = far_ends() else { return };
     let home = temporary();
-    let mut running = gate(home.path(), &mesh, &queue, "{size_mib: 8}");
+    let mut running = gate(home.path(), &mesh, &queue, "spool: {size_mib: 8}");
     let mut told = write(&running, 0);
     assert_eq!(told.len(), 10);
     mesh.shut();
@@ -75,7 +75,7 @@ fn what_is_acknowledged_while_the_far_ends_are_away_arrives_in_order_whatever_di
         }
         running.signal("KILL");
         let _ = running.wait(PATIENCE);
-        running = gate(home.path(), &mesh, &queue, "{size_mib: 8}");
+        running = gate(home.path(), &mesh, &queue, "spool: {size_mib: 8}");
     }
     let held = running.admin("/spool").json();
     let lanes = held["spool"]["lanes"].as_array().expect("lanes");
@@ -96,7 +96,7 @@ fn what_is_acknowledged_while_the_far_ends_are_away_arrives_in_order_whatever_di
     mesh.open();
     running.signal("KILL");
     let _ = running.wait(PATIENCE);
-    running = gate(home.path(), &mesh, &queue, "{size_mib: 8}");
+    running = gate(home.path(), &mesh, &queue, "spool: {size_mib: 8}");
     told.extend(write(&running, 50));
     wait_until_empty(&running);
     told.extend(write(&running, 60));
@@ -121,7 +121,7 @@ fn a_full_spool_refuses_what_comes_and_loses_nothing_and_a_drained_gate_tells_wh
     let Some((aws, mesh, queue)) = far_ends() else { return };
     mesh.shut();
     let home = temporary();
-    let mut running = gate(home.path(), &mesh, &queue, "{size_mib: 1}");
+    let mut running = gate(home.path(), &mesh, &queue, "spool: {size_mib: 1}");
     let large = |id: usize| {
         let text = good_parcel(&format!("{id:03}")).replace("Ada", &"x".repeat(60_000));
         vec![Put::new(text, "k")]
@@ -152,7 +152,12 @@ fn a_full_spool_refuses_what_comes_and_loses_nothing_and_a_drained_gate_tells_wh
         running.log()
     );
     mesh.open();
-    let running = gate(home.path(), &mesh, &queue, "{size_mib: 1}");
+    // Somebody takes the setting away too early.
+    let forgetful = gate(home.path(), &mesh, &queue, "");
+    let is_told = |line: &String| line.contains("nobody delivers them") && line.contains(&told);
+    assert!(forgetful.log().iter().any(is_told), "{:?}", forgetful.log());
+    drop(forgetful);
+    let running = gate(home.path(), &mesh, &queue, "spool: {size_mib: 1}");
     wait_until_empty(&running);
     let arrived: Vec<String> =
         aws.kinesis().read_all("parcels-mesh").iter().map(|record| id_of(&record.data)).collect();
