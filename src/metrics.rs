@@ -10,6 +10,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+mod spool;
+
+pub use spool::SpoolMetrics;
+
 use crate::model::Judgement;
 
 /// Seconds: from a quarter of a millisecond to ten seconds, which spans a local commit and a throttled upstream.
@@ -112,6 +116,8 @@ pub struct Metrics {
     pub state_snapshots: IntCounterVec,
     /// `meshgate_notices_total{domain,event,outcome}`: notices of quarantine: `logged` only, `sent`, `failed`, or `dropped` since too many waited.
     pub notices: IntCounterVec,
+    /// Of the spool, where there is one.
+    pub spool: SpoolMetrics,
     _build_info: Gauge,
 }
 
@@ -332,6 +338,7 @@ impl Metrics {
                 "Notices of quarantine: logged only, sent to a topic, failed, or dropped since too many waited.",
                 &["domain", "event", "outcome"],
             ),
+            spool: SpoolMetrics::new(&r),
             _build_info: build_info,
             registry: r,
         }

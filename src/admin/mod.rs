@@ -7,9 +7,11 @@
 //! * `GET /checks` -- what checks that remember have to say: windows, keys, memory.
 //! * `GET /breakers` -- which contracts' breakers are open; `POST /breakers/DOMAIN/CONTRACT/close` closes one.
 //! * `GET /candidate` -- how the candidate rules' verdicts differ.
+//! * `GET /spool` -- what waits for far ends that are away; `POST /spool/retry` tries again what is kept aside.
 //! * `POST /reload` -- fetches and reads the rule files again; 200 applied, 409 where some file has a fault.
 
 mod checks;
+mod spool;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::pipeline::now;
 use crate::pipeline::origin::Origin;
 use crate::pipeline::rules::Rules;
 use crate::pipeline::serve::Phase;
+use crate::pipeline::spooling::Spooling;
 
 /// Probes, one scraper, a few people: more connections than this are a mistake.
 const CONNECTIONS_MAX: usize = 64;
@@ -46,6 +49,7 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// `local` or `aws`.
     pub backend: &'static str,
+    pub spool: Option<Arc<Spooling>>,
 }
 
 /// Serves until the future is dropped. Connections over the cap wait.
@@ -88,9 +92,11 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Respons
         ("/checks", true) => respond(StatusCode::OK, &checks::checks(&admin.rules)),
         ("/breakers", true) => respond(StatusCode::OK, &checks::breakers(&admin.rules, now())),
         ("/candidate", true) => respond(StatusCode::OK, &checks::candidate(&admin.rules, &admin.metrics)),
+        ("/spool", true) => spool::show(admin.spool.as_deref(), now()).await,
+        ("/spool/retry", false) if post => spool::retry(admin.spool.as_deref()).await,
         ("/reload", false) if post => reload(admin).await,
         (path, false) if post && closes(path).is_some() => close(&admin, closes(path).unwrap_or_default()),
-        ("/reload", _) => not_allowed("POST"),
+        ("/reload" | "/spool/retry", _) => not_allowed("POST"),
         (path, _) if closes(path).is_some() => not_allowed("POST"),
         (path, false) if PAGES.contains(&path) => not_allowed("GET, HEAD"),
         ("/", true) => text(StatusCode::OK, format!("meshgate: {}, {POSTS}\n", PAGES.join(" "))),
@@ -99,10 +105,10 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Respons
 }
 
 /// What can be read.
-const PAGES: [&str; 7] = ["/live", "/ready", "/metrics", "/contracts", "/checks", "/breakers", "/candidate"];
+const PAGES: [&str; 8] = ["/live", "/ready", "/metrics", "/contracts", "/checks", "/breakers", "/candidate", "/spool"];
 
 /// What can be done.
-const POSTS: &str = "POST /reload, POST /breakers/DOMAIN/CONTRACT/close";
+const POSTS: &str = "POST /reload, POST /breakers/DOMAIN/CONTRACT/close, POST /spool/retry";
 
 /// The domain and contract of a path that closes a breaker.
 fn closes(path: &str) -> Option<(&str, &str)> {

@@ -80,7 +80,7 @@ pub fn run(args: KclArgs) -> ExitCode {
             let phase = watch::Sender::new(Phase::Ready);
             let (rules, metrics) = (Arc::clone(&rules), Arc::clone(&metrics));
             let backend = if matches!(config.backend, Backend::Aws { .. }) { "aws" } else { "local" };
-            let pages = Admin { phase: phase.subscribe(), rules, metrics, backend };
+            let pages = Admin { phase: phase.subscribe(), rules, metrics, backend, spool: None };
             tokio::spawn(async move {
                 let _phase = phase;
                 admin::serve(port, Arc::new(pages)).await;

@@ -125,7 +125,8 @@ pub(super) async fn serve<F: Future<Output = ()>>(
     let admin_address = admin_port.local_addr().unwrap_or(config.admin);
     let serving = serve::start(config, Arc::clone(&rules), Arc::clone(&metrics)).await?;
     let revision = rules.current().revision().to_string();
-    let admin = Admin { phase: serving.phase(), rules, metrics, backend: serving.backend };
+    let (backend, spool) = (serving.backend, serving.spooling.clone());
+    let admin = Admin { phase: serving.phase(), rules, metrics, backend, spool };
     // Probes and scrapes are answered to the very last: the task ends with the runtime.
     tokio::spawn(admin::serve(admin_port, Arc::new(admin)));
     tracing::info!(

@@ -2,6 +2,7 @@
 
 mod notices;
 mod rules;
+mod spool;
 mod streams;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use self::notices::WrittenNotices;
 use self::rules::{Sources, WrittenRules};
+use self::spool::WrittenSpool;
 use self::streams::WrittenStream;
 use super::{Backend, Config, LetterBucket, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
@@ -42,6 +44,7 @@ pub struct Written {
     backend: WrittenBackend,
     local: WrittenLocal,
     aws: WrittenAws,
+    spool: Option<WrittenSpool>,
     dlq: String,
     dead_letters: WrittenLetters,
     routes: Vec<WrittenRoute>,
@@ -148,6 +151,7 @@ impl Default for Written {
             backend: WrittenBackend::default(),
             local: WrittenLocal::default(),
             aws: WrittenAws::default(),
+            spool: None,
             dlq: "meshgate-dlq".into(),
             dead_letters: WrittenLetters::default(),
             routes: Vec::new(),
@@ -249,6 +253,11 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         Diagnostic::new(place(document.span(&s3)), Code::InvalidValue, message)
             .with_hint("write `backend: aws`".to_owned())
     });
+    let spool = written.spool.as_ref().filter(|_| !on_aws).map(|_| {
+        let place = place(document.key_span(&Pointer::root().child("spool")));
+        Diagnostic::new(place, Code::InvalidValue, spool::WITHOUT_AWS.to_owned())
+            .with_hint(spool::WITHOUT_AWS_HINT.to_owned())
+    });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
@@ -259,6 +268,7 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
         .chain(rules)
         .chain(streams)
         .chain(kept_on_s3)
+        .chain(spool)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }
@@ -292,6 +302,7 @@ impl Written {
             snapshot_every: Some(self.state.snapshot_seconds).filter(|seconds| *seconds > 0).map(seconds),
             rules_watch,
             candidate_watch,
+            spool: self.spool.map(|spool| spool.into_settings(&self.data)),
             data: self.data,
             listen: self.listen,
             admin: self.admin,

@@ -46,6 +46,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub backend: Backend,
+    /// Where what a far end of AWS does not take is kept meanwhile; `None`: nowhere, and it is unsettled.
+    pub spool: Option<SpoolSettings>,
     /// The queue of events whose route and domain name none.
     pub dlq: Arc<str>,
     /// Where letters are kept as objects, beside their queue (`backend: aws`).
@@ -81,6 +83,14 @@ pub struct LetterBucket {
     pub prefix: String,
     /// Whether every letter is archived.
     pub archive: bool,
+}
+
+/// How a spool is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolSettings {
+    pub path: PathBuf,
+    /// The file's pages in use grow no further.
+    pub bytes_max: u64,
 }
 
 /// A stream that others write to, which is read, judged and forwarded.

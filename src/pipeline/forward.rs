@@ -18,8 +18,19 @@ const PACK_HERE_MAX: usize = 256 * 1024;
 type Answers = Vec<Result<Placement, Unsettled>>;
 
 impl Gate {
-    /// Puts the records, and says of each whether it is on the stream, in their order.
+    /// Puts the records, and says of each whether it is on the stream, or in the spool, in their order.
     pub(super) async fn forward(&self, route: &Route, facts: &StreamFacts, records: &[&Record]) -> Answers {
+        if records.is_empty() {
+            return Vec::new();
+        }
+        match &self.spooling {
+            Some(spooling) => self.forward_or_spool(spooling, (route, facts), records).await,
+            None => self.forward_straight(route, facts, records).await,
+        }
+    }
+
+    /// The same, and nothing but that stream will do.
+    pub(super) async fn forward_straight(&self, route: &Route, facts: &StreamFacts, records: &[&Record]) -> Answers {
         if records.is_empty() {
             return Vec::new();
         }

@@ -17,6 +17,7 @@ use super::notices::Noted;
 use super::objects::Objects;
 use super::outbox::{self, Made};
 use super::rules::{InForce, Rules};
+use super::spooling::Spooling;
 use super::streams::{StreamFacts, Streams};
 use super::unfold;
 use crate::config::{OnQuarantine, Route, Routes};
@@ -67,6 +68,7 @@ pub struct Gate {
     pub(super) streams: Streams,
     pub(super) serial: AtomicU64,
     pub(super) ids: RandomState,
+    pub(super) spooling: Option<Arc<Spooling>>,
     /// When the log last said that records were not settled.
     complained: Mutex<Option<Instant>>,
     noted: Option<Arc<Noted>>,
@@ -116,6 +118,7 @@ impl Gate {
             streams,
             serial: AtomicU64::new(0),
             ids: RandomState::new(),
+            spooling: None,
             complained: Mutex::default(),
             noted: None,
         }

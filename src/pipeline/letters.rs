@@ -144,9 +144,11 @@ impl Gate {
             return;
         }
         let borrowed: Vec<&DeadLetter> = letters.iter().map(|(_, letter)| letter).collect();
-        let options = &self.options;
         let policy = self.policy(started);
-        let sent = deliver_letters(&*options.letters, queue, &borrowed, &policy, &options.metrics).await;
+        let sent = match &self.spooling {
+            Some(spooling) => self.send_or_spool(spooling, queue, &borrowed, &policy).await,
+            None => self.send_straight(queue, &borrowed, &policy).await,
+        };
         for (answer, (index, letter)) in sent.into_iter().zip(letters) {
             answers.insert(index, answer.map(|()| letter.id));
         }
@@ -157,6 +159,16 @@ impl Gate {
         let spent_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let retry = self.options.retry;
         RetryPolicy { deadline_ms: retry.deadline_ms.saturating_sub(spent_ms), ..retry }
+    }
+
+    /// Sends letters to one queue, and nothing but that queue will do.
+    pub(super) async fn send_straight(
+        &self,
+        queue: &str,
+        letters: &[&DeadLetter],
+        policy: &RetryPolicy,
+    ) -> Vec<Result<(), Unsettled>> {
+        deliver_letters(&*self.options.letters, queue, letters, policy, &self.options.metrics).await
     }
 
     /// Time first, so that ids sort by it; then 64 bits no two gates share: a counter hashed under a random key.

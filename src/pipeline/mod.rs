@@ -2,12 +2,14 @@
 //!
 //! [`Gate`] answers what sources ask ([`crate::port::Intake`]); [`rules::Rules`] holds the contract set in force and
 //! reloads it; [`streams::Streams`] remembers what the mesh streams look like; [`deliver`] drives sinks until each entry is
-//! settled or given up, and [`coalesce`] lets small requests share the calls; [`serve`] starts everything and stops it in order.
+//! settled or given up, and [`coalesce`] lets small requests share the calls; [`spooling`]
+//! keeps what a far end that is away does not take, and [`mod@drain`] delivers it later; [`serve`] starts everything and stops it in order.
 
 pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
 mod doubts;
+pub mod drain;
 mod forward;
 mod gate;
 mod gated;
@@ -23,6 +25,7 @@ mod refused;
 pub mod replay;
 pub mod rules;
 pub mod serve;
+pub mod spooling;
 mod streams;
 mod unfold;
 pub mod watch;

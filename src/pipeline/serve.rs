@@ -1,6 +1,7 @@
 //! Starts the gate's parts in order, and stops them in order: the data port first, its sinks last.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use super::keeper::Keeper;
 use super::notices::{NoticeOptions, Notices};
 use super::objects::Objects;
 use super::rules::Rules;
+use super::spooling::Spooling;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
-use super::{Gate, GateOptions};
+use super::{Gate, GateOptions, drain};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::config::{Backend, Config, LetterBucket};
 use crate::metrics::Metrics;
@@ -24,6 +26,7 @@ use crate::sink::kinesis::KinesisSink;
 use crate::sink::local::{LocalBox, LocalOptions, Store};
 use crate::sink::s3::{self, S3Sink};
 use crate::sink::sns::SnsTopics;
+use crate::sink::spool::{Spool, SpoolError};
 use crate::sink::sqs::{SqsBox, SqsSink};
 use crate::source::Service;
 use crate::source::listener::{self, Drained};
@@ -43,6 +46,8 @@ pub enum StartError {
     Aws(#[from] AwsError),
     #[error("cannot open the store: {0}")]
     Store(String),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
 }
 
 /// Where good and bad events go, behind the ports.
@@ -183,6 +188,40 @@ pub fn notices(
     Some(Notices::start(NoticeOptions { settings, rules, sink, metrics, gate, clock: super::now }))
 }
 
+/// Opens the spool where one is configured. What it holds from before is told.
+fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Spooling>>, StartError> {
+    let Some(settings) = &config.spool else {
+        in_place(|| tell_of_abandoned(&config.data.with_extension("spool")));
+        return Ok(None);
+    };
+    let spooling = Spooling::new(in_place(|| Spool::open(&settings.path, settings.bytes_max))?, Arc::clone(metrics));
+    let entries = spooling.waiting();
+    tracing::info!(path = %settings.path.display(), entries, "the spool is open; what it holds is delivered now, or when its far end is back");
+    Ok(Some(Arc::new(spooling)))
+}
+
+/// A spool that is no longer configured may hold what was acknowledged, and nobody would deliver it.
+fn tell_of_abandoned(path: &Path) {
+    if !path.exists() {
+        return;
+    }
+    // One that another gate has is not abandoned.
+    let held = match Spool::open(path, 0) {
+        Ok(spool) => spool.state().lanes.values().map(|held| held.entries + held.aside).sum(),
+        Err(SpoolError::InUse { .. }) => 0,
+        Err(error) => {
+            return tracing::warn!(path = %path.display(), %error, "a spool that is not configured is there, and cannot be opened");
+        }
+    };
+    if held > 0 {
+        tracing::error!(
+            path = %path.display(), entries = held,
+            "a spool that is not configured holds records that were acknowledged; nobody delivers them: put `spool` back into the \
+             settings until it is drained"
+        );
+    }
+}
+
 /// Reloads the rules at each SIGHUP, for as long as the future lives.
 pub async fn reload_on_hangup(rules: Arc<Rules>) {
     let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
@@ -228,6 +267,9 @@ pub struct Serving {
     /// Ends when `stop` is told.
     keeper: JoinHandle<Option<Keeper>>,
     notices: Option<Notices>,
+    pub spooling: Option<Arc<Spooling>>,
+    /// Ends when `stop` is told, and the turns under way are over.
+    drainer: JoinHandle<()>,
 }
 
 /// How serving ended.
@@ -249,8 +291,13 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let instance = format!("{:016x}", fastrand::u64(..));
     let sinks = open_sinks(config, vec![listen], &instance).await?;
     let notices = notices(config, &rules, &sinks, &metrics, worker_id(&instance));
+    let spooling = open_spool(config, &metrics)?;
     let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
-    let gate = Arc::new(gate.noted_by(notices.as_ref().map(Notices::noted)));
+    let gate = gate.noted_by(notices.as_ref().map(Notices::noted));
+    let gate = Arc::new(match &spooling {
+        Some(spooling) => gate.with_spool(Arc::clone(spooling)),
+        None => gate,
+    });
     let service_metrics = Arc::clone(&metrics);
     let service = Service {
         intake: Arc::clone(&gate) as _,
@@ -277,6 +324,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     };
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
     let keeper = tokio::spawn(super::keeper::keep(keeper, config.snapshot_every, told()));
+    let drainer = tokio::spawn(drain::drain(gate, told()));
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
     if let Some(every) = config.rules_watch {
@@ -287,7 +335,8 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     }
     let phase = watch::Sender::new(Phase::Ready);
     let drain_time = config.limits.drain_time;
-    Ok(Serving { listen, backend: sinks.backend, phase, stop, task, sources, drain_time, reloads, keeper, notices })
+    let backend = sinks.backend;
+    Ok(Serving { listen, backend, phase, stop, task, sources, drain_time, reloads, keeper, notices, spooling, drainer })
 }
 
 impl Serving {
@@ -321,6 +370,7 @@ impl Serving {
             }
         };
         let stopped = if self.stop_sources(deadline).await { stopped } else { Stopped::CutOff };
+        self.stop_draining(deadline).await;
         if let Ok(Some(mut keeper)) = self.keeper.await {
             let last = move || keeper.snapshot(stopped == Stopped::Drained);
             let _ = tokio::task::spawn_blocking(last).await;
@@ -329,6 +379,20 @@ impl Serving {
             notices.finish().await;
         }
         stopped
+    }
+
+    /// Lets the spool's turns under way come to their end. What waits, waits for the next start.
+    async fn stop_draining(&mut self, deadline: tokio::time::Instant) {
+        if tokio::time::timeout_at(deadline, &mut self.drainer).await.is_err() {
+            self.drainer.abort();
+        }
+        match self.spooling.as_deref().map_or(0, Spooling::waiting) {
+            0 => {}
+            entries => tracing::warn!(
+                entries,
+                "the spool is not empty: what waits there is acknowledged and on disk, and is delivered after the next start on this file"
+            ),
+        }
     }
 
     /// Lets the sources settle what is under way and give up their leases. `false` where that takes longer: others take them over when they

@@ -5,4 +5,5 @@ pub mod local;
 pub mod pipe;
 pub mod s3;
 pub mod sns;
+pub mod spool;
 pub mod sqs;

@@ -98,12 +98,12 @@ fn traffic(address: SocketAddr, stop: &AtomicBool) {
 }
 
 /// A gate whose sinks are down: the source of failures and retries.
-fn gate_without_sinks() -> Gate {
+fn gate_without_sinks(more: &str) -> Gate {
     let dead = format!("http://127.0.0.1:{}", free_port());
     let config = format!(
         "backend: aws\naws: {{region: us-east-1, kinesis_endpoint: \"{dead}\", sqs_endpoint: \"{dead}\"}}\n\
          dead_letters: {{s3: {{bucket: meshgate-letters}}}}\n\
-         retry: {{attempts: 3, deadline_seconds: 1}}\nroutes: [{{source: parcels}}]\n"
+         retry: {{attempts: 3, deadline_seconds: 1}}\nroutes: [{{source: parcels}}]\n{more}"
     );
     let environment = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -124,12 +124,15 @@ fn every_query_of_every_panel_returns_data() {
     std::fs::write(candidate.join("parcels/parcel.sent.yaml"), stricter).expect("a writable file");
     let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\nnotices: {{}}\n", candidate.display());
     let healthy = Gate::start(GateOptions { rules: rules.clone(), config: Some(config), ..GateOptions::default() });
-    let ailing = gate_without_sinks();
+    let ailing = gate_without_sinks("");
+    let spooling = gate_without_sinks("spool: {size_mib: 8}\n");
     let remote = GitRemote::new();
     let fetching = remote.gate("", None);
-    let Some(prometheus) = Prometheus::scraping(&[healthy.admin, ailing.admin, fetching.admin]) else { return };
+    let Some(prometheus) = Prometheus::scraping(&[healthy.admin, ailing.admin, spooling.admin, fetching.admin]) else {
+        return;
+    };
     let stop = Arc::new(AtomicBool::new(false));
-    let producers = [healthy.listen, ailing.listen].map(|address| {
+    let producers = [healthy.listen, ailing.listen, spooling.listen].map(|address| {
         let stop = Arc::clone(&stop);
         thread::spawn(move || traffic(address, &stop))
     });

@@ -29,5 +29,6 @@ mod replay;
 mod rules;
 mod rules_git;
 mod shards;
+mod spool;
 mod streams;
 mod usage;

@@ -64,7 +64,7 @@ impl StoreError {
 }
 
 /// The cause of a failed commit in words fit for a producer: no path, no SQL, no values.
-pub(super) fn cause(error: &rusqlite::Error) -> &'static str {
+pub(in crate::sink) fn cause(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "its disk is full or its size limit is reached",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another process holds its lock",

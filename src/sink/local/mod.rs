@@ -36,11 +36,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 
 pub use error::StoreError;
+pub(in crate::sink) use error::cause;
 pub use journal::{Entry, Journal, Progress};
 pub use leases::LocalLeases;
 pub use letter_box::LocalBox;
 pub use letters::{LetterCount, LetterFilter, LetterLookup, LetterSummary};
 pub use reader::{PlacedRecord, Reader};
+pub(in crate::sink) use schema::{WriterLock, create_file};
 pub use streams::Stream;
 
 use self::pool::ReaderPool;

@@ -60,11 +60,11 @@ const SCHEMA: &str = "
 /// Held for as long as a gate writes to the store. The system releases it when the process ends, however it ends; the
 /// lock file stays behind, as deleting it would race with the next gate.
 #[derive(Debug)]
-pub(super) struct WriterLock(#[expect(dead_code, reason = "held, not read")] File);
+pub(in crate::sink) struct WriterLock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl WriterLock {
     /// Takes the lock beside `store`, or says at once who has it.
-    pub(super) fn take(store: &Path) -> Result<Self, StoreError> {
+    pub(in crate::sink) fn take(store: &Path) -> Result<Self, StoreError> {
         let mut path = store.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
@@ -90,7 +90,7 @@ impl WriterLock {
 
 /// Creates the file and its folders where they are missing, and returns its one true path: two names of one file must
 /// meet at one lock. The dead letters in it can hold personal data, so nobody but its owner may read it.
-pub(super) fn create_file(path: &Path) -> Result<PathBuf, StoreError> {
+pub(in crate::sink) fn create_file(path: &Path) -> Result<PathBuf, StoreError> {
     if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|source| StoreError::Io {
             doing: "create the folder",

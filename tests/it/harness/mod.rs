@@ -1,6 +1,7 @@
 //! What every test needs: processes that end with the test, a small HTTP client, the gate, and its far ends.
 
 mod bucket;
+mod door;
 mod emulator;
 mod gate;
 mod http;
@@ -9,6 +10,7 @@ mod process;
 mod remote;
 mod tools;
 
+pub use door::Door;
 pub use emulator::{Emulator, Prometheus, QueueMessage};
 pub use gate::{Gate, GateOptions, binary, parcels_rules};
 pub use http::{Http, get};
