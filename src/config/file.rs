@@ -4,6 +4,7 @@ mod notices;
 mod rules;
 mod spool;
 mod streams;
+mod without_aws;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -247,28 +248,18 @@ pub fn read(name: &str, text: &[u8]) -> Result<Written, Vec<Diagnostic>> {
             let pointer = keys.into_iter().fold(Pointer::root(), |pointer, key| pointer.child(key));
             Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint)
         });
-    let s3 = Pointer::root().child("dead_letters").child("s3");
-    let kept_on_s3 = written.dead_letters.s3.iter().filter(|_| !on_aws).map(|_| {
-        let message = "the embedded store keeps dead letters itself";
-        Diagnostic::new(place(document.span(&s3)), Code::InvalidValue, message)
-            .with_hint("write `backend: aws`".to_owned())
-    });
-    let spool = written.spool.as_ref().filter(|_| !on_aws).map(|_| {
-        let place = place(document.key_span(&Pointer::root().child("spool")));
-        Diagnostic::new(place, Code::InvalidValue, spool::WITHOUT_AWS.to_owned())
-            .with_hint(spool::WITHOUT_AWS_HINT.to_owned())
+    let aws_only = without_aws::faults(&written).into_iter().map(|(pointer, message, hint)| {
+        Diagnostic::new(place(document.span(&pointer)), Code::InvalidValue, message).with_hint(hint.to_owned())
     });
     let faults: Vec<Diagnostic> = repeated_sources(&written)
         .map(|at| {
             let pointer = Pointer::root().child("routes").child(at.to_string()).child("source");
-            let message = "this source has a route already";
-            Diagnostic::new(place(document.span(&pointer)), Code::DuplicateId, message)
+            Diagnostic::new(place(document.span(&pointer)), Code::DuplicateId, "this source has a route already")
                 .with_hint("write one route a source".to_owned())
         })
         .chain(rules)
         .chain(streams)
-        .chain(kept_on_s3)
-        .chain(spool)
+        .chain(aws_only)
         .collect();
     if faults.is_empty() { Ok(written) } else { Err(faults) }
 }

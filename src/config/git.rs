@@ -23,6 +23,7 @@ use self::remote::{Remote, is_commit_id};
 use self::run::{Answer, At, CallError, Git, LISTING_BYTES_MAX};
 use super::history::{self, HistoryError};
 use crate::contract::RuleFiles;
+use crate::sink::local::lock_file;
 
 /// A file in each cache. What has none is somebody's, and is not touched.
 const MARK: &str = "meshgate-cache";
@@ -277,7 +278,7 @@ impl Repository {
         })();
         let file = file.map_err(|error| self.cache_error(error))?;
         // Where the file system has no locks it is for the operator not to share it.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        if let Err(TryLockError::WouldBlock) = lock_file(&file) {
             return Err(GitError::Shared(self.dir.clone()));
         }
         // A process that ended between the two steps of `renew`.

@@ -55,6 +55,11 @@ impl Routes {
         self.0.keys().map(String::as_str)
     }
 
+    /// The queues that routes name.
+    pub fn queues(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.values().filter_map(|route| route.dlq.as_ref())
+    }
+
     /// Whether the route of a stream keeps the order of records within a partition key.
     pub fn keeps_order(&self, stream: &str) -> bool {
         self.0.get(stream).is_some_and(|route| route.ordering == Ordering::Key)

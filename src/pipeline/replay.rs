@@ -11,7 +11,10 @@
 //! Checks that remember are not asked: what they remember is a gate's. A letter that such a check refused stays, as long as its contract
 //! has that check.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod rejudge;
+mod report;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,10 +22,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+pub use self::report::{Group, Replayed, Report};
 use super::gate::Gate;
 use crate::gate::document::{self, Attempt, DocumentFault, Filter, Summary};
 use crate::gate::edit::{self, Edit};
-use crate::gate::judge::{self, Terms};
 use crate::gate::letter;
 use crate::model::{DeadLetter, Judgement, Placement, Record, Timestamp, Trouble, Unsettled, Verdict, ViolationKind};
 use crate::port::{DeadLetterBox, Received, Ticket};
@@ -44,81 +47,6 @@ pub struct ReplayOptions {
     pub per_second: Option<u32>,
     /// Batches under way at once. At least 1.
     pub workers: usize,
-}
-
-/// What became of a letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Replayed {
-    /// On its mesh stream, and gone from the queue. In a dry run: it would be.
-    Forwarded,
-    /// The same, after a replay that died: it may be there twice.
-    PossiblyTwice,
-    /// An earlier replay had forwarded it: it is only gone from the queue.
-    Already,
-    /// A rule drops it now: it is gone.
-    Dropped,
-    /// It is still refused.
-    Refused,
-    /// A check that remembers refused it, and still exists.
-    Remembered,
-    /// Only a masked copy of its event was kept, or none.
-    NotOriginal,
-    /// The repair cannot be made in it.
-    NotEdited,
-    /// No route and no contract covers its stream any more.
-    NoRoute,
-    /// It is no DLQ document.
-    Unreadable,
-    /// The far end did not take it, or the queue could not be changed. Run the replay again.
-    Unsettled,
-}
-
-impl Replayed {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Forwarded => "forwarded",
-            Self::PossiblyTwice => "possibly_twice",
-            Self::Already => "already",
-            Self::Dropped => "dropped",
-            Self::Refused => "refused",
-            Self::Remembered => "remembered",
-            Self::NotOriginal => "not_original",
-            Self::NotEdited => "not_edited",
-            Self::NoRoute => "no_route",
-            Self::Unreadable => "unreadable",
-            Self::Unsettled => "unsettled",
-        }
-    }
-}
-
-/// Letters that share a fate.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Group {
-    pub domain: String,
-    pub contract: String,
-    pub outcome: Replayed,
-    /// What decides now, where the letter stays.
-    pub rule: String,
-}
-
-/// What a replay came to.
-#[derive(Debug, Default)]
-pub struct Report {
-    pub groups: BTreeMap<Group, u64>,
-    /// Letters that the filter does not mean.
-    pub passed_over: u64,
-    /// Why it ended before the end of the queue, where it did.
-    pub stopped: Option<String>,
-}
-
-impl Report {
-    pub fn letters(&self) -> u64 {
-        self.groups.values().sum()
-    }
-
-    pub fn of(&self, outcome: Replayed) -> u64 {
-        self.groups.iter().filter(|(group, _)| group.outcome == outcome).map(|(_, count)| count).sum()
-    }
 }
 
 /// A letter with what it says of itself.
@@ -526,54 +454,5 @@ fn dead_letter(summary: &Summary, body: String) -> DeadLetter {
         contract: summary.contract.as_str().into(),
         rule: summary.rule.as_str().into(),
         kind: ViolationKind::parse(&summary.kind).map_or("unknown", ViolationKind::as_str),
-    }
-}
-
-impl Gate {
-    /// The check of the contract's that remembers, among the rules that refused a letter.
-    fn remembering(&self, domain: &str, contract: &str, rules: &[String]) -> Option<String> {
-        let set = self.options.rules.current();
-        let contract = set.contract(domain, contract)?;
-        let mut checks = contract.stream_checks();
-        checks.find_map(|check| rules.iter().find(|rule| **rule == *check.id)).cloned()
-    }
-
-    /// Judges a record by all but what checks remember. `None` where nothing covers its stream.
-    async fn judge_again(&self, record: &Record, now: Timestamp) -> Option<(Judgement, Arc<str>)> {
-        let set = self.options.rules.current();
-        let route = self.options.routes.find(&record.stream, &set)?;
-        let facts = self.streams.facts(&route.mesh).await.ok()?;
-        let terms = Terms {
-            record_bytes_max: facts.record_bytes_max,
-            inflated_bytes_max: self.options.inflated_bytes_max,
-            type_pointer: route.type_pointer.as_ref(),
-            outbox: route.outbox.as_deref(),
-            states: None,
-        };
-        Some((judge::judge(&set, record, terms, now).judgement, route.mesh))
-    }
-
-    /// Puts records on the mesh streams of their routes: a result for each, in their order.
-    async fn put_again(&self, records: &[&Record]) -> Vec<Result<Placement, Unsettled>> {
-        let mut streams: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (index, record) in records.iter().enumerate() {
-            streams.entry(&record.stream).or_default().push(index);
-        }
-        let away = |message: String| Err(Unsettled { trouble: Trouble::Unavailable, message });
-        let mut results: Vec<_> = records.iter().map(|_| away("it was not put".into())).collect();
-        for (stream, indices) in streams {
-            let part: Vec<&Record> = indices.iter().map(|&index| records[index]).collect();
-            let answers = match self.route(stream) {
-                Ok(route) => match self.streams.facts(&route.mesh).await {
-                    Ok(facts) => self.forward(&route, &facts, &part).await,
-                    Err(error) => part.iter().map(|_| away(error.to_string())).collect(),
-                },
-                Err(error) => part.iter().map(|_| away(error.to_string())).collect(),
-            };
-            for (index, answer) in indices.into_iter().zip(answers) {
-                results[index] = answer;
-            }
-        }
-        results
     }
 }

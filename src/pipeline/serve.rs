@@ -1,5 +1,6 @@
 //! Starts the gate's parts in order, and stops them in order: the data port first, its sinks last.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::objects::Objects;
 use super::rules::Rules;
 use super::spooling::Spooling;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
-use super::{Gate, GateOptions, drain};
+use super::{Gate, GateOptions, drain, letters};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::config::{Backend, Config, LetterBucket};
 use crate::metrics::Metrics;
@@ -188,6 +189,13 @@ pub fn notices(
     Some(Notices::start(NoticeOptions { settings, rules, sink, metrics, gate, clock: super::now }))
 }
 
+/// The queues that are known at the start.
+fn queues(config: &Config, rules: &Rules) -> BTreeSet<Arc<str>> {
+    let set = rules.current();
+    let of_domains = set.domains().filter_map(|domain| domain.dlq.clone());
+    config.routes.queues().cloned().chain(of_domains).chain([Arc::clone(&config.dlq)]).collect()
+}
+
 /// Opens the spool where one is configured. What it holds from before is told.
 fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Spooling>>, StartError> {
     let Some(settings) = &config.spool else {
@@ -327,6 +335,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let drainer = tokio::spawn(drain::drain(gate, told()));
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
+    reloads.spawn(letters::look_at(Arc::clone(&sinks.letters), queues(config, &rules)));
     if let Some(every) = config.rules_watch {
         reloads.spawn(keep_watch(Watch::new(Arc::clone(&rules)), every));
     }

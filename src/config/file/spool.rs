@@ -6,10 +6,6 @@ use serde::Deserialize;
 
 use crate::config::SpoolSettings;
 
-/// What is wrong with a spool beside the embedded store.
-pub const WITHOUT_AWS: &str = "with the embedded store there is nothing to spool: it is the far end, and it is here";
-pub const WITHOUT_AWS_HINT: &str = "leave `spool` out, or write `backend: aws`";
-
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WrittenSpool {

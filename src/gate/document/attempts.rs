@@ -54,7 +54,7 @@ mod tests {
 
     const BODY: &str = concat!(
         r#"{"schema":"meshgate.dlq/v1","id":"1","quarantinedAt":"2026-11-28T09:00:00Z","domain":"d","contract":"c","revision":"r1","#,
-        r#""violations":[],"source":{"stream":"s"},"private":[],"payload":{"encoding":"json","bytes":12,"json":{"n":1.10,"n" :2}}}"#
+        r#""violations":[],"source":{"stream":"s"},"private":[],"payload":{"encoding":"json","bytes":12,"json":{"n":1.10,"m" :2}}}"#
     );
 
     #[test]

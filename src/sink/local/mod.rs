@@ -42,6 +42,7 @@ pub use leases::LocalLeases;
 pub use letter_box::LocalBox;
 pub use letters::{LetterCount, LetterFilter, LetterLookup, LetterSummary};
 pub use reader::{PlacedRecord, Reader};
+pub use schema::lock_file;
 pub(in crate::sink) use schema::{WriterLock, create_file};
 pub use streams::Stream;
 

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -57,6 +57,21 @@ const SCHEMA: &str = "
     CREATE INDEX letters_by_reason ON letters (domain, contract, rule, kind);
 ";
 
+/// How long a lock may be held by a child process that is being started.
+const STARTING: Duration = Duration::from_millis(500);
+
+/// Takes a file's lock, or says that somebody has it. A child process holds a copy of each open file, and so of its lock, from its birth
+/// until its program begins: one that was let go a moment ago may seem to be held for some milliseconds.
+pub fn lock_file(file: &File) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < STARTING => std::thread::sleep(STARTING / 50),
+            other => return other,
+        }
+    }
+}
+
 /// Held for as long as a gate writes to the store. The system releases it when the process ends, however it ends; the
 /// lock file stays behind, as deleting it would race with the next gate.
 #[derive(Debug)]
@@ -72,7 +87,7 @@ impl WriterLock {
         let mut file = private(OpenOptions::new().read(true).write(true).create(true).truncate(false))
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
+        match lock_file(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
