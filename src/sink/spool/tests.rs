@@ -14,6 +14,17 @@ fn home() -> (TempDir, PathBuf) {
     (home, path)
 }
 
+/// Opens a spool again that was just dropped. A process that another test is about to start has a copy of its lock until it has begun.
+fn reopen(path: &Path) -> Result<Spool, SpoolError> {
+    for _ in 0..1_000 {
+        match Spool::open(path, MIB) {
+            Err(SpoolError::InUse { .. }) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            opened => return opened,
+        }
+    }
+    panic!("its lock was never released");
+}
+
 fn lane(name: &str) -> Lane {
     Lane { kind: Kind::Mesh, name: name.into() }
 }
@@ -71,7 +82,7 @@ async fn entries_come_back_whole_and_in_order_after_a_restart() {
     spool.put(&queue, at(13), &[Entry::Letter(letter.clone())]).await.unwrap();
     drop(spool);
 
-    let spool = Spool::open(&path, MIB).unwrap();
+    let spool = reopen(&path).unwrap();
     let held = LaneStatus { entries: 3, aside: 0, oldest: Some(at(10)) };
     assert_eq!(spool.lane(&lane("a")), Some(held));
     let taken = spool.first(&lane("a"), 2, usize::MAX).await.unwrap();
@@ -115,7 +126,7 @@ async fn what_is_aside_is_out_of_line_until_it_is_put_back() {
     assert_eq!((shown.id, &*shown.reason, &*shown.name, shown.bytes), (ids[1], "too large", "a", 1));
     assert_eq!(payloads(&spool, &lane("a")).await, ["3"]);
     drop(spool);
-    let spool = Spool::open(&path, MIB).unwrap();
+    let spool = reopen(&path).unwrap();
     assert_eq!(spool.put_back().await, Ok(1));
     assert_eq!(payloads(&spool, &lane("a")).await, ["2", "3"]);
     assert_eq!(spool.lane(&lane("a")).map(|held| (held.entries, held.aside)), Some((2, 0)));
@@ -191,13 +202,13 @@ async fn a_file_that_is_not_its_own_is_refused_and_left_alone() {
     drop(spool);
     let change = |sql: &str| rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     change("PRAGMA user_version = 9");
-    assert!(matches!(Spool::open(&path, MIB), Err(SpoolError::Newer { found: 9, .. })));
+    assert!(matches!(reopen(&path), Err(SpoolError::Newer { found: 9, .. })));
     change("PRAGMA user_version = 1; PRAGMA application_id = 7");
-    assert!(matches!(Spool::open(&path, MIB), Err(SpoolError::NotASpool { .. })));
+    assert!(matches!(reopen(&path), Err(SpoolError::NotASpool { .. })));
     let text =
         "no database, but longer than the header of one, which SQLite looks at before it says so: a hundred bytes";
     std::fs::write(&path, text).unwrap();
-    let told = Spool::open(&path, MIB).unwrap_err();
+    let told = reopen(&path).unwrap_err();
     assert!(matches!(&told, SpoolError::NotASpool { .. }), "{told}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
@@ -221,7 +232,7 @@ async fn a_row_that_is_no_entry_is_told_apart_and_holds_nobody_up() {
     spool.put(&lane("a"), at(1), &["1", "2"].map(record)).await.unwrap();
     drop(spool);
     rusqlite::Connection::open(&path).unwrap().execute("UPDATE entries SET header = '{' WHERE id = 1", []).unwrap();
-    let spool = Spool::open(&path, MIB).unwrap();
+    let spool = reopen(&path).unwrap();
     let taken = spool.first(&lane("a"), 9, 99).await.unwrap();
     assert_eq!((taken.unreadable, taken.entries.len()), (vec![1], 1));
 }
