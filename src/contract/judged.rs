@@ -76,6 +76,8 @@ pub struct Contract {
     /// The share of events that may fail, 0 to 1, as `slo` says.
     pub slo_error_ratio: Option<f64>,
     pub breaker: Option<BreakerTerms>,
+    /// Where a replay writes an event's lineage, from the whole event. `None`: nowhere.
+    pub lineage: Option<Pointer>,
     pub(super) examples: Vec<Example>,
 }
 

@@ -264,7 +264,7 @@ mod tests {
             "/rules/1" missing-key this entry lacks the key `expression` | CEL that is true for a good event. An error (a missing field, an overflow) never passes.
             "/rules/1/id" invalid-value `id` is not of the form it must have | Name of the rule, unique in its contract, a metric label: a letter, then letters, digits, _ . or -, at most 64.
             "/moed" unknown-key the format has no key `moed` here | did you mean "mode"?
-            "/frobnicate" unknown-key the format has no key `frobnicate` here | keys here are apiVersion, kind, metadata, match, payload, mode, fields, rules, stream, reference, privacy, breaker, slo, examples
+            "/frobnicate" unknown-key the format has no key `frobnicate` here | keys here are apiVersion, kind, metadata, match, payload, mode, fields, rules, stream, reference, privacy, replay, breaker, slo, examples
         "#]].assert_eq(&(messages(&file).join("\n") + "\n"));
         expect_test::expect![[r#"
             "" missing-key the file lacks the key `apiVersion` | Version of this format: meshgate/v1. Of an ODCS contract: v3.0.x to v3.2.x.

@@ -302,6 +302,11 @@ pub struct BreakerTerms {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+pub(super) struct ReplayFile {
+    pub lineage: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct ListFile {
     pub file: String,
     pub column: String,

@@ -370,6 +370,7 @@ fn settings(old: &WrittenContract<'_>, new: &WrittenContract<'_>) -> Vec<Setting
     }
     // It holds events that were taken, or lets those pass that were not.
     tell("breaker", both(&|c| c.part("breaker").clone()), Bump::Minor, true);
+    tell("replay", both(&|c| c.part("replay").clone()), Bump::Minor, true);
     tell("examples", both(&|c| c.part("examples").clone()), Bump::None, false);
     settings
 }

@@ -113,7 +113,7 @@ impl Writer<'_> {
         let mut object = Value::from(object);
         self.checks(&mut object);
         self.privacy(&mut object);
-        for name in ["reference", "examples", "breaker"] {
+        for name in ["reference", "examples", "breaker", "replay"] {
             if let Some(value) = self.written.get(name) {
                 self.put(name, value.clone());
             }

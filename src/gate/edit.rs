@@ -96,6 +96,16 @@ pub fn edited(edits: &[Edit], record: &Record, now: Timestamp) -> Result<Record,
     Ok(Record { data: event.to_string().into(), ..record.clone() })
 }
 
+/// The record with a value written at a place, where the event has an object for it.
+///
+/// # Errors
+/// Where it has none, or is no JSON.
+pub fn with_value(record: &Record, at: &Pointer, value: Value) -> Result<Record, NotEdited> {
+    let mut event = json::parse(&record.data).map_err(|_| NotEdited::NoJson)?;
+    set(&mut event, at, value)?;
+    Ok(Record { data: event.to_string().into(), ..record.clone() })
+}
+
 fn value_of(scalar: Scalar<'_>) -> Value {
     match scalar {
         Scalar::Null => Value::Null,

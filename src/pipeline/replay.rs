@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -252,7 +253,12 @@ impl Replay {
         };
         let revision = Arc::clone(&judgement.stamp.revision);
         match judgement.verdict {
-            Verdict::Forward => Fate::Forward { record: Box::new(record), mesh, revision },
+            Verdict::Forward => {
+                if let Some(told) = self.with_lineage(letter, &record, now).await {
+                    record = told;
+                }
+                Fate::Forward { record: Box::new(record), mesh, revision }
+            }
             Verdict::Drop => Fate::Drop,
             Verdict::Quarantine => {
                 let (rule, kind) = decided(&judgement);
@@ -260,6 +266,22 @@ impl Replay {
                 Fate::Stays { outcome: Replayed::Refused, rule, attempt: Some(attempt) }
             }
         }
+    }
+
+    /// The event with its lineage, where its contract has a place for that and it passes with it.
+    async fn with_lineage(&self, letter: &Letter, record: &Record, now: Timestamp) -> Option<Record> {
+        let Summary { domain, contract, id, quarantined, attempts, revision, .. } = &letter.summary;
+        let at = self.gate.lineage(domain, contract)?;
+        let lineage = json!({
+            "deadLetter": id,
+            "quarantinedAt": quarantined,
+            "replayedAt": now.to_string(),
+            "attempts": attempts + 1,
+            "revision": revision,
+        });
+        let told = edit::with_value(record, &at, lineage).ok()?;
+        let (judgement, _) = self.gate.judge_again(&told, now).await?;
+        (judgement.verdict == Verdict::Forward).then_some(told)
     }
 
     fn attempt(&self, rule: &str, kind: &str, revision: &str, now: Timestamp) -> Attempt {

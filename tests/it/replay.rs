@@ -112,6 +112,23 @@ fn after_a_fix_what_passes_goes_to_the_mesh_once_beside_a_running_gate() {
 }
 
 #[test]
+fn lineage_is_written_where_the_contract_has_a_place_for_it() {
+    let gate = Gate::start(GateOptions::default());
+    put(&mut gate.kinesis(), "parcels", 1);
+    let fixed = fixed_rules();
+    let path = rules_of(&fixed).join("parcels/parcel.sent.yaml");
+    let text = std::fs::read_to_string(&path).expect("the contract");
+    std::fs::write(&path, format!("{text}replay: {{lineage: /replay}}\n")).expect("the contract can be written");
+    let (_, letters, _) = dlq(&mut gate.command(&["dlq", "ls", "--format", "json"]));
+    let (_, lines, told) = replay(&gate, &rules_of(&fixed), &[]);
+    assert_eq!(of(&lines, "forwarded"), 1, "{told}");
+    let events = gate.kinesis().read_all("parcels");
+    let event: Value = serde_json::from_slice(&events[0].data).expect("an event");
+    assert_eq!((&event["replay"]["deadLetter"], &event["replay"]["attempts"]), (&letters[0]["id"], &1.into()));
+    assert_eq!((&event["id"], &event["data"]["weight"]), (&"0".into(), &(-1).into()));
+}
+
+#[test]
 fn a_repair_is_applied_judged_and_kept_in_both_versions() {
     let gate = Gate::start(GateOptions::default());
     put(&mut gate.kinesis(), "parcels", 2);

@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn what_has_no_meaning_is_refused_with_its_place() {
         expect![[r#"
-            meshgate.yaml:2:1: error[invalid-value]: with the embedded store there is nothing to spool: it is the far end, and it is here (leave `spool` out, or write `backend: aws`)
+            meshgate.yaml:2:8: error[invalid-value]: with the embedded store there is nothing to spool: it is the far end, and it is here (leave `spool` out, or write `backend: aws`)
         "#]].assert_eq(&parsed("dlq: q\nspool: {size_mib: 8}\n").unwrap_err());
         expect![[r#"
             meshgate.yaml:2:19: error[invalid-value]: `size_mib`: value is less than the minimum of 1 (The most it holds. Default 1024)

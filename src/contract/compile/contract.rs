@@ -13,7 +13,9 @@ use crate::contract::diagnostic::{Code, Diagnostic};
 use crate::contract::glob::StreamGlob;
 use crate::contract::judged::{Check, Condition, Contract, Numbers, RESERVED_IDS, Rule, SCHEMA_RULE};
 use crate::contract::remembering::{Feed, StreamCheck};
-use crate::contract::written::{BreakerFile, BreakerTerms, Common, ListFile, Match, Metadata, Owner, Payload, Slo};
+use crate::contract::written::{
+    BreakerFile, BreakerTerms, Common, ListFile, Match, Metadata, Owner, Payload, ReplayFile, Slo,
+};
 use crate::model::{Mode, Severity, Stamp, ViolationKind};
 use crate::plan::Plan;
 use crate::rule::OnFail;
@@ -54,6 +56,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -
     let examples = example::compile(file, &ids.seen);
     let slo_error_ratio = slo(file);
     let breaker = breaker(file);
+    let lineage = lineage(file);
     if file.is_clean() {
         warn_of_nothing(file, schema.is_some());
     }
@@ -100,6 +103,7 @@ pub(super) fn compile(file: &RuleFile<'_>, shared: &Shared<'_>, feeds: &Feeds) -
         masks,
         slo_error_ratio,
         breaker,
+        lineage,
         examples,
     })
 }
@@ -161,6 +165,11 @@ fn breaker(file: &RuleFile<'_>) -> Option<BreakerTerms> {
         events_min: written.events_min.unwrap_or(100),
         action: written.action,
     })
+}
+
+fn lineage(file: &RuleFile<'_>) -> Option<Pointer> {
+    let written: ReplayFile = file.part(&key("replay"))?;
+    file.pointer(&key("replay").child("lineage"), &written.lineage)
 }
 
 /// Rules that are evaluated over the event's tree, and what each costs at most.

@@ -36,6 +36,7 @@ const NAMES: [&[&str]; 3] = [
         "privacy",
         "examples",
         "breaker",
+        "replay",
         "schema",
         "jsonSchema",
     ],

@@ -106,7 +106,7 @@ impl<'d> OfFile<'d> {
                 written.put_in("payload", here, value.clone(), from);
             }
         }
-        for name in ["reference", "examples", "breaker"] {
+        for name in ["reference", "examples", "breaker", "replay"] {
             if let Some((value, from)) = find(name) {
                 written.put(name, value.clone(), from);
             }

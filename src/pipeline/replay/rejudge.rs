@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::gate::judge::{self, Terms};
 use crate::model::{Judgement, Placement, Record, Timestamp, Trouble, Unsettled};
 use crate::pipeline::Gate;
+use crate::rule::pointer::Pointer;
 
 impl Gate {
     /// The check of the contract's that remembers, among the rules that refused a letter.
@@ -14,6 +15,11 @@ impl Gate {
         let contract = set.contract(domain, contract)?;
         let mut checks = contract.stream_checks();
         checks.find_map(|check| rules.iter().find(|rule| **rule == *check.id)).cloned()
+    }
+
+    /// Where the contract lets lineage be written.
+    pub(super) fn lineage(&self, domain: &str, contract: &str) -> Option<Pointer> {
+        self.options.rules.current().contract(domain, contract)?.lineage.clone()
     }
 
     /// Judges a record by all but what checks remember. `None` where nothing covers its stream.
