@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
@@ -15,6 +15,7 @@ use crate::harness::{
 
 const MESH: &str = "parcels-mesh";
 const QUEUE: &str = "meshgate-dlq";
+const BUCKET: &str = "meshgate-letters";
 
 /// The tests' rules without the one that `bad_parcel` breaks.
 fn fixed_rules() -> TempDir {
@@ -190,13 +191,15 @@ fn a_replay_that_is_killed_goes_on_and_accounts_for_each_event() {
     assert_eq!(left.len(), 0);
 }
 
-fn aws_config(aws: &Emulator, queue: &str) -> String {
+fn aws_config(mesh: &Emulator, aws: &Emulator, queue: &str) -> String {
     format!(
         "backend: aws\n\
-         aws: {{region: us-east-1, kinesis_endpoint: \"{0}\", sqs_endpoint: \"{0}\"}}\n\
+         aws: {{region: us-east-1, kinesis_endpoint: \"{}\", sqs_endpoint: \"{1}\", s3_endpoint: \"{1}\"}}\n\
          dlq: {queue}\n\
+         dead_letters: {{s3: {{bucket: {BUCKET}}}}}\n\
          retry: {{attempts: 3, deadline_seconds: 3}}\n\
          routes:\n  - {{source: parcels-in, mesh: {MESH}}}\n",
+        mesh.endpoint(),
         aws.endpoint()
     )
 }
@@ -207,47 +210,70 @@ fn credentials() -> Vec<(String, String)> {
         .to_vec()
 }
 
-/// The queues of SQS: what passes goes to Kinesis once, what does not is in its queue with its attempt; FIFO too.
+/// A gate before these, and `dlq` commands with its settings.
+struct OnAws {
+    gate: Gate,
+    rules: TempDir,
+}
+
+impl OnAws {
+    fn start(mesh: &Emulator, aws: &Emulator, queue: &str) -> Self {
+        let config = Some(aws_config(mesh, aws, queue));
+        let gate = Gate::start(GateOptions { config, environment: credentials(), ..GateOptions::default() });
+        Self { gate, rules: fixed_rules() }
+    }
+
+    fn dlq(&self, words: &[&str]) -> (Option<i32>, Vec<Value>, String) {
+        let mut command = self.gate.command(&[&["dlq"], words].concat());
+        if words[0] == "replay" {
+            command.arg("--rules").arg(rules_of(&self.rules));
+        }
+        dlq(command.envs(credentials()))
+    }
+
+    fn replay(&self, more: &[&str]) -> (Vec<Value>, String) {
+        let (code, lines, told) = self.dlq(&[&["replay"], more].concat());
+        assert_eq!(code, Some(0), "{told}");
+        (lines, told)
+    }
+}
+
+/// What passes goes to Kinesis once, what does not is in its queue with its attempts; FIFO too.
 #[test]
 fn letters_of_sqs_are_replayed_to_kinesis_and_those_that_stay_carry_their_attempts() {
-    let Some(mut aws) = Emulator::ministack() else { return };
-    aws.create_stream(MESH, 2);
-    for queue in [QUEUE, "meshgate-dlq.fifo"] {
-        aws.create_queue(queue);
-        let config = aws_config(&aws, queue);
-        let gate = Gate::start(GateOptions {
-            config: Some(config.clone()),
-            environment: credentials(),
-            ..GateOptions::default()
-        });
-        put(&mut gate.kinesis(), "parcels-in", 40);
-        let late = r#"{"type":"parcel.sent","id":"x","data":{"weight":"heavy"}}"#;
-        gate.kinesis().put_records("parcels-in", &[Put::new(late, "key-x")]).expect("PutRecords answers");
-        let fixed = fixed_rules();
-        let command = |words: &[&str]| {
-            let mut command = gate.command(words);
-            command.envs(credentials());
-            command
-        };
-        let again = |words: &[&str]| {
-            let mut command = command(&[&["dlq", "replay"], words].concat());
-            command.arg("--rules").arg(rules_of(&fixed));
-            dlq(&mut command)
-        };
-        let before = arrived(&mut aws.kinesis(), MESH).len();
-        if queue == QUEUE {
-            let (_, counts, told) = dlq(&mut command(&["dlq", "stats", "--by", "rule", "--format", "json"]));
+    let Some(mesh) = Emulator::ministack() else { return };
+    let queues = [QUEUE, "meshgate-dlq.fifo"];
+    for (number, aws) in [Emulator::ministack(), Emulator::fauxqs()].into_iter().flatten().enumerate() {
+        if number == 0 {
+            mesh.create_stream(MESH, 2);
+        }
+        for queue in queues {
+            aws.create_queue(queue);
+        }
+        sqs(&mesh, &aws, queues);
+    }
+}
+
+fn sqs(mesh: &Emulator, aws: &Emulator, queues: [&str; 2]) {
+    for queue in queues {
+        let gate = OnAws::start(mesh, aws, queue);
+        put(&mut gate.gate.kinesis(), "parcels-in", 40);
+        let wrong = r#"{"type":"parcel.sent","id":"x","data":{"weight":"heavy"}}"#;
+        gate.gate.kinesis().put_records("parcels-in", &[Put::new(wrong, "key-x")]).expect("PutRecords answers");
+        let before = arrived(&mut mesh.kinesis(), MESH).values().sum::<u32>();
+        if !queue.ends_with(".fifo") {
+            let (_, counts, told) = gate.dlq(&["stats", "--by", "rule", "--format", "json"]);
             let counted: u64 = counts.iter().filter_map(|line| line["count"].as_u64()).sum();
             assert_eq!(counted, 41, "{counts:?} {told}");
-            let (_, lines, told) = again(&["--dry-run"]);
+            // Those that were looked at are given back.
+            let (lines, told) = gate.replay(&["--dry-run"]);
             assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (40, 1), "{told}");
         }
-        // Those that were looked at are given back.
-        let (code, lines, told) = again(&[]);
-        assert_eq!((code, of(&lines, "forwarded"), of(&lines, "refused")), (Some(0), 40, 1), "{queue} {told}");
-        let there = arrived(&mut aws.kinesis(), MESH);
-        assert_eq!(there.len().max(before), 40);
-        let (_, lines, told) = again(&[]);
+        let (lines, told) = gate.replay(&[]);
+        assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (40, 1), "{queue} {told}");
+        let after = arrived(&mut mesh.kinesis(), MESH).values().sum::<u32>();
+        assert_eq!(after - before, 40, "{queue}");
+        let (lines, told) = gate.replay(&[]);
         assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (0, 1), "{queue} {told}");
         let mut left = Vec::new();
         wait_until("the letter that stays is there", Duration::from_secs(10), || {
@@ -257,16 +283,45 @@ fn letters_of_sqs_are_replayed_to_kinesis_and_those_that_stay_carry_their_attemp
         assert_eq!(left.len(), 1, "{queue}");
         assert_eq!(left[0].body["replay"]["attempts"], 2, "{queue}");
     }
+}
 
-    // The mesh stream is away: nothing leaves its queue.
-    let gate = Gate::start(GateOptions {
-        config: Some(aws_config(&aws, QUEUE)),
-        environment: credentials(),
-        ..GateOptions::default()
-    });
+#[test]
+fn a_letter_in_an_object_is_replayed_with_its_event_and_keeps_its_attempts_there() {
+    let Some(aws) = Emulator::ministack() else { return };
+    aws.create_stream(MESH, 1);
+    aws.create_bucket(BUCKET);
+    aws.create_queue_with(QUEUE, &json!({"MaximumMessageSize": "4096"}));
+    let gate = OnAws::start(&aws, &aws, QUEUE);
+    let wide = |id: &str, weight: &str| {
+        let (name, weight) = ("é".repeat(4_000), format!("\"weight\":{weight}"));
+        bad_parcel(id).replace("Ada", &name).replace("\"weight\":-1", &weight)
+    };
+    let puts = [Put::new(wide("1", "-1"), "key-1"), Put::new(wide("2", "-9"), "key-2")];
+    let results = gate.gate.kinesis().put_records("parcels-in", &puts).expect("PutRecords answers");
+    assert!(results.iter().all(|result| result["ErrorCode"].is_null()), "{results:?}");
+    assert_eq!(aws.keys(BUCKET).len(), 2);
+
+    let (lines, told) = gate.replay(&[]);
+    assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (1, 1), "{told}");
+    let there = aws.kinesis().read_all(MESH);
+    assert_eq!((there.len(), &there[0].data), (1, &wide("1", "-1").into_bytes()));
+    // The object of the one is gone with its message; that of the other has its attempt, and its message points to it still.
+    let keys = aws.keys(BUCKET);
+    assert_eq!(keys.len(), 1);
+    let document: Value = serde_json::from_slice(&aws.object(BUCKET, &keys[0])).expect("a document");
+    assert_eq!(document["replay"]["attempts"], 1);
+    let (lines, _) = gate.replay(&[]);
+    assert_eq!((of(&lines, "forwarded"), of(&lines, "refused")), (0, 1));
+}
+
+#[test]
+fn with_the_queue_away_a_replay_says_so_and_does_nothing() {
+    let Some(mut aws) = Emulator::ministack() else { return };
+    aws.create_stream(MESH, 1);
+    aws.create_queue(QUEUE);
+    let gate = OnAws::start(&aws, &aws, QUEUE);
     aws.kill();
-    let mut command = gate.command(&["dlq", "replay"]);
-    let (code, _, told) = dlq(command.envs(credentials()).arg("--rules").arg(parcels_rules()));
+    let (code, _, told) = gate.dlq(&["replay"]);
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("SQS queue"), "{told}");
 }

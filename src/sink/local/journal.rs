@@ -187,7 +187,10 @@ impl Journal {
             let mut connection = inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut connection).map_err(|error| {
                 let path = inner.path.display();
-                format!("the journal of replays {path} cannot be written (SQLite says: {error}); nothing was forwarded; look at its disk, and run the replay again")
+                format!(
+                    "the journal of replays {path} cannot be written or read (SQLite says: {error}); what was forwarded and is not noted in \
+                     it is forwarded again by the next replay, and counted as possibly twice; look at its disk, and run the replay again"
+                )
             })
         });
         let message = match done.await {
