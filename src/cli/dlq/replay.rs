@@ -1,5 +1,6 @@
 //! `meshgate dlq replay`: events judged again, and forwarded where they pass.
 
+use std::cmp::Reverse;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -176,7 +177,7 @@ fn print(report: &Report, args: &ReplayArgs, out: &mut dyn Write) -> Result<(), 
         rule: group.rule.clone(),
     };
     let mut lines: Vec<Line> = report.groups.iter().map(line).collect();
-    lines.sort_by(|a, b| b.count.cmp(&a.count));
+    lines.sort_by_key(|line| Reverse(line.count));
     let format = Format::or_by_terminal(args.format);
     if !lines.is_empty() || format == Format::Json {
         output::print(&lines, format, out)?;

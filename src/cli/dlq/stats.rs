@@ -1,5 +1,6 @@
 //! `meshgate dlq stats`: how many letters have what in common.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -103,7 +104,7 @@ pub fn run(place: &Place, args: &StatsArgs, out: &mut dyn Write) -> Result<(), F
     let groups = rows.len();
     // Times are read in their order, everything else by how much there is of it.
     if !matches!(args.by[..], [By::Day | By::Hour, ..]) {
-        rows.sort_by(|a, b| b.1.cmp(&a.1));
+        rows.sort_by_key(|(_, count)| Reverse(*count));
     }
     rows.truncate(args.top);
     if Format::or_by_terminal(args.format) == Format::Json {
