@@ -71,13 +71,7 @@ impl Edit {
         match self {
             Self::Patch(patch) => json_patch::patch(event, patch).map_err(|_| NotEdited::NoPlace),
             Self::Set { at, to } => {
-                let facts = RecordFacts {
-                    stream: &record.stream,
-                    partition_key: record.partition_key.as_deref(),
-                    explicit_hash_key: record.explicit_hash_key.as_deref(),
-                    arrived: record.arrived,
-                    size: record.data.len(),
-                };
+                let facts = RecordFacts::of(record);
                 let scope = Scope { this: event, event, record: facts, now };
                 let value = to.scalar(&Bindings::new(&scope), value_of);
                 set(event, at, value.map_err(|error| NotEdited::NoValue(error.to_string()))?)

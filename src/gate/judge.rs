@@ -236,13 +236,7 @@ fn by_contract(
     now: Timestamp,
     states: Option<&States>,
 ) -> Result<Ruling, Malformed> {
-    let facts = RecordFacts {
-        stream: &record.stream,
-        partition_key: record.partition_key.as_deref(),
-        explicit_hash_key: record.explicit_hash_key.as_deref(),
-        arrived: record.arrived,
-        size: record.data.len(),
-    };
+    let facts = RecordFacts::of(record);
     let states = states.and_then(|states| states.of(contract));
     let recall = states.map(|states| Recall { states, delivery: delivery(record) });
     contract.judge(text, &facts, now, recall)

@@ -30,7 +30,7 @@ pub mod stream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::Timestamp;
+use crate::model::{Record, Timestamp};
 
 /// What a rule may know of the record that carried the event: `record` in expressions.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,18 @@ pub struct RecordFacts<'a> {
     pub arrived: Timestamp,
     /// Of the record's data, in bytes.
     pub size: usize,
+}
+
+impl<'a> RecordFacts<'a> {
+    pub fn of(record: &'a Record) -> Self {
+        Self {
+            stream: &record.stream,
+            partition_key: record.partition_key.as_deref(),
+            explicit_hash_key: record.explicit_hash_key.as_deref(),
+            arrived: record.arrived,
+            size: record.data.len(),
+        }
+    }
 }
 
 /// Everything a rule may look at.

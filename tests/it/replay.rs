@@ -75,7 +75,7 @@ fn arrived(kinesis: &mut Kinesis, stream: &str) -> BTreeMap<String, u32> {
 fn after_a_fix_what_passes_goes_to_the_mesh_once_beside_a_running_gate() {
     let gate = Gate::start(GateOptions::default());
     put(&mut gate.kinesis(), "parcels", 30);
-    let secret = r#"{"type":"parcel.sent","id":"x","data":{"weight":"heavy"}}"#;
+    let secret = r#"{"type":"parcel.sent","id":"x","data":{"recipient":"Ada","weight":"heavy"}}"#;
     gate.kinesis().put_records("parcels", &[Put::new(secret, "key-x")]).expect("PutRecords answers");
 
     let (_, counts, _) = dlq(&mut gate.command(&["dlq", "stats", "--by", "rule,pointer", "--format", "json"]));
@@ -100,7 +100,10 @@ fn after_a_fix_what_passes_goes_to_the_mesh_once_beside_a_running_gate() {
     // What stays says what was tried; what is gone is known by its id.
     let (_, left, _) = dlq(&mut gate.command(&["dlq", "ls", "--format", "json"]));
     assert_eq!(left.len(), 1);
-    let shown = run(&mut gate.command(&["dlq", "show", left[0]["id"].as_str().unwrap(), "--values"]));
+    let id = left[0]["id"].as_str().unwrap();
+    let shown = String::from_utf8(run(&mut gate.command(&["dlq", "show", id])).stdout).expect("text");
+    assert!(!shown.contains("\"weight\": \"heavy\"") && shown.contains("(--values shows it)"), "{shown}");
+    let shown = run(&mut gate.command(&["dlq", "show", id, "--values"]));
     let shown: Value = serde_json::from_slice(&shown.stdout).expect("a document");
     assert_eq!(shown["replay"]["attempts"], 1);
     let history = &shown["replay"]["history"][0];

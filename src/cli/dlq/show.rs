@@ -15,7 +15,7 @@ use crate::sink::local::{Entry, Journal, LetterLookup, Progress};
 pub struct ShowArgs {
     /// The letter's id, or enough of its beginning to be the only one.
     pub id: String,
-    /// Beside each violation, the value it is about; private ones masked.
+    /// The values that were found wrong, in the event and beside each violation; private ones masked.
     #[arg(long)]
     pub values: bool,
     /// With the values: private ones as they are. You may, if you may read the queue; others may look over your shoulder.
@@ -48,10 +48,8 @@ pub fn run(place: &Place, args: &ShowArgs, out: &mut dyn Write) -> Result<(), Fa
         }
     };
     let unreadable = |fault| Failure::Told(format!("dead letter {id} cannot be shown: {fault}"));
-    let mut shown = document::for_display(&body).map_err(unreadable)?;
-    if args.values {
-        shown = with_values(&shown, &body, args.private);
-    }
+    let shown = document::for_display(&body).map_err(unreadable)?;
+    let shown = if args.values { with_values(&shown, &body, args.private) } else { without_values(&shown) };
     writeln!(out, "{}", printable_lines(shown.trim_end()))?;
     Ok(())
 }
@@ -102,6 +100,28 @@ fn show_replayed(place: &Place, asked: &str, out: &mut dyn Write) -> Result<(), 
     }
     writeln!(out, "{}", printable_lines(&format!("{shown:#}")))?;
     Ok(())
+}
+
+/// What stands for a value that was found wrong, until somebody asks for it.
+const UNASKED: &str = "(--values shows it)";
+
+/// The document without the single values that violations are about, which may be a typing error away from something private.
+fn without_values(shown: &str) -> String {
+    let Ok(mut document) = serde_json::from_str::<Value>(shown) else { return shown.to_owned() };
+    for pointer in pointers(&document) {
+        match pointer.resolve_mut(&mut document["payload"]["json"]) {
+            None | Some(Value::Object(_) | Value::Array(_)) => {}
+            Some(value) => *value = UNASKED.into(),
+        }
+    }
+    format!("{document:#}")
+}
+
+/// Where violations are, but for those of the event as a whole.
+fn pointers(document: &Value) -> Vec<Pointer> {
+    let violations = document["violations"].as_array().into_iter().flatten();
+    let pointers = violations.filter_map(|violation| Pointer::parse(violation["pointer"].as_str()?).ok());
+    pointers.filter(|pointer| !pointer.is_root()).collect()
 }
 
 /// The document with the value at each violation's pointer.
