@@ -1,12 +1,12 @@
 //! Rules from a git remote: fetched into a bare repository of the gate's own, the cache, and read from its objects.
 //!
-//! Nothing is checked out. A commit's objects never change, so what is read of one is whole, whatever is fetched or pushed
-//! meanwhile; a work tree would be half of one commit and half of another at some moment, and would have to be cleaned up after a
-//! crash. Each fetch is of one commit deep and moves one private ref (`refs/meshgate/…`); what it leaves behind is pruned.
+//! Nothing is checked out. A commit's objects never change, so what is read of one is whole, whatever is fetched or pushed meanwhile; a work
+//! tree would at some moment be half of one commit and half of another. Each fetch is one commit deep, and moves one private ref.
 //!
 //! Whatever may be wrong with the cache has one remedy: a new one is made beside it and takes its place once it holds what was
 //! fetched. Until then the old one is what the gate starts from when the remote is down.
 
+mod beside;
 pub mod remote;
 pub mod run;
 
@@ -87,7 +87,7 @@ pub struct Repository {
 
 #[derive(Default)]
 struct Held {
-    /// Locked for as long as the process lives, whose end, however it comes, unlocks it.
+    /// For as long as the process lives, whose end, however it comes, unlocks it.
     lock: Option<File>,
     /// Something was wrong that fetching does not mend.
     is_suspect: bool,

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Emulator, Gate, GateOptions, Kinesis, Put, bad_parcel, copy_tree, good_parcel, parcels_rules, run, temporary,
-    wait_until,
+    Emulator, Gate, GateOptions, GitRemote, Kinesis, Put, bad_parcel, copy_tree, good_parcel, parcels_rules, run,
+    temporary, wait_until,
 };
 
 const MESH: &str = "parcels-mesh";
@@ -158,6 +158,15 @@ fn a_repair_is_applied_judged_and_kept_in_both_versions() {
     let (code, _, told) = replay(&gate, &parcels_rules(), &["--edit", "weight = 1"]);
     assert_eq!(code, Some(2));
     assert!(told.contains("write \"/weight\"") && told.contains("nothing was replayed"), "{told}");
+}
+
+#[test]
+fn the_rules_of_a_git_remote_are_fetched_beside_the_gate_that_has_them_too() {
+    let remote = GitRemote::new();
+    let gate = remote.gate("", None);
+    put(&mut gate.kinesis(), "parcels", 1);
+    let (code, lines, told) = dlq(&mut gate.command(&["dlq", "replay", "--dry-run"]));
+    assert_eq!((code, of(&lines, "refused")), (Some(0), 1), "{told}");
 }
 
 /// Kills replays while they are at it, and runs them again until one comes to its end.

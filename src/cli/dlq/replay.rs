@@ -85,6 +85,10 @@ fn execute(mut place: Place, args: &ReplayArgs) -> Result<Report, Failure> {
     if let Some(rules) = &args.rules {
         place.config.rules = RuleSource::from(rules.as_path());
     }
+    if let RuleSource::Git(git) = place.config.rules {
+        place.config.rules = RuleSource::Git(git.beside("replay"));
+    }
+    place.config.candidate = None;
     if let Some(revision) = &args.at {
         place.config.rules = match place.config.rules {
             RuleSource::Directory(dir) => RuleSource::Revision { dir, revision: revision.clone() },
