@@ -48,6 +48,17 @@ fn good_of(puts: &[Put]) -> BTreeSet<Vec<u8>> {
 }
 
 #[test]
+fn a_queue_that_is_not_there_is_told_at_the_start() {
+    let Some(aws) = Emulator::ministack() else { return };
+    aws.create_stream("parcels-mesh", 1);
+    let gate = gate(&aws.endpoint(), &aws.endpoint(), "", &[]);
+    wait_until("the queue is told", Duration::from_secs(20), || {
+        let is_it = |line: &String| line.contains("a dead-letter queue cannot be asked") && line.contains(QUEUE);
+        gate.log().iter().any(is_it).then_some(())
+    });
+}
+
+#[test]
 fn good_events_reach_kinesis_byte_for_byte_and_bad_ones_sqs_with_their_reasons() {
     let Some(aws) = ministack() else { return };
     let gate = gate(&aws.endpoint(), &aws.endpoint(), "", &[]);

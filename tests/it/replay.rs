@@ -161,6 +161,33 @@ fn a_repair_is_applied_judged_and_kept_in_both_versions() {
 }
 
 #[test]
+fn letters_are_exported_as_they_may_be_seen_or_as_they_were_put_and_purged_when_somebody_says_so() {
+    let gate = Gate::start(GateOptions::default());
+    put(&mut gate.kinesis(), "parcels", 3);
+    let exported = String::from_utf8(run(&mut gate.command(&["dlq", "export"])).stdout).expect("text");
+    let documents: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).expect("a document")).collect();
+    assert_eq!(documents.len(), 3);
+    assert_eq!(documents[0]["schema"], "meshgate.dlq/v1");
+    let events = String::from_utf8(run(&mut gate.command(&["dlq", "export", "--original"])).stdout).expect("text");
+    let sent: Vec<String> = (0..3).map(|id| bad_parcel(&id.to_string())).collect();
+    assert_eq!(events.lines().collect::<Vec<_>>(), sent);
+
+    let left = || dlq(&mut gate.command(&["dlq", "ls", "--format", "json"])).1.len();
+    let said = |words: &[&str]| {
+        let output = run(&mut gate.command(&[&["dlq", "purge"], words].concat()));
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    };
+    assert_eq!(said(&["--dry-run"]), (Some(0), "3 dead letters would be deleted\n".into()));
+    let (code, told) = said(&[]);
+    assert_eq!((code, left()), (Some(2), 3), "nobody is there to say yes");
+    assert!(told.contains("--yes"), "{told}");
+    assert_eq!(said(&["--rule", "heavy", "--yes"]), (Some(0), "0 dead letters deleted\n".into()));
+    assert_eq!(said(&["--rule", "weight_is_positive", "--yes"]), (Some(0), "3 dead letters deleted\n".into()));
+    assert_eq!(left(), 0);
+}
+
+#[test]
 fn the_rules_of_a_git_remote_are_fetched_beside_the_gate_that_has_them_too() {
     let remote = GitRemote::new();
     let gate = remote.gate("", None);
