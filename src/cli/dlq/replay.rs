@@ -117,11 +117,15 @@ fn execute(mut place: Place, args: &ReplayArgs) -> Result<Report, Failure> {
         let replay = Arc::new(Replay::new(gate, letters, journal, options, now));
         let running = Arc::clone(&replay).run();
         let mut running = std::pin::pin!(running);
+        let (mut told_to_stop, mut is_told) = (std::pin::pin!(serve::told_to_stop()), false);
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         let report = loop {
             tokio::select! {
                 report = &mut running => break report,
-                () = serve::told_to_stop() => replay.stop("it was told to stop; run it again to go on"),
+                () = &mut told_to_stop, if !is_told => {
+                    is_told = true;
+                    replay.stop("it was told to stop; run it again to go on");
+                }
                 _ = tick.tick() => bar.set_position(replay.looked_at()),
             }
         };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::StoreError;
-use super::schema::create_file;
+use super::schema::{Claim, FileKind, claim, create_file};
 use crate::model::{Timestamp, Trouble, Unsettled};
 
 /// `PRAGMA application_id`: "MGRJ".
@@ -38,6 +38,8 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX replays_by_time ON replays (at);
 ";
+
+const KIND: FileKind = FileKind { application_id: APPLICATION_ID, version: VERSION, schema: SCHEMA };
 
 /// A file in which replays are noted.
 #[derive(Debug, Clone)]
@@ -86,24 +88,16 @@ impl Journal {
         let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
         connection.busy_timeout(BUSY).map_err(failed)?;
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let number = |pragma: &str| transaction.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        match (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?) {
-            (0, 0) => {
-                transaction.execute_batch(SCHEMA).map_err(failed)?;
-                transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-                transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
-            }
-            (APPLICATION_ID, ..=VERSION) => {}
-            (APPLICATION_ID, found) => return Err(StoreError::Newer { path, found, known: VERSION }),
-            _ => {
+        match claim(&mut connection, &KIND).map_err(failed)? {
+            Claim::Ours => {}
+            Claim::Newer(found) => return Err(StoreError::Newer { path, found, known: VERSION }),
+            Claim::Foreign => {
                 let reason = "it is an SQLite database of another application".to_owned();
                 return Err(StoreError::NotAStore { path, reason });
             }
         }
         let oldest = now.millis() - KEPT_DAYS * 24 * 3_600_000;
-        transaction.execute("DELETE FROM replays WHERE at < ?1", [oldest]).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
+        connection.execute("DELETE FROM replays WHERE at < ?1", [oldest]).map_err(failed)?;
         Ok(Self(Arc::new(Inner { path, connection: Mutex::new(connection) })))
     }
 
@@ -235,6 +229,10 @@ mod tests {
         assert_eq!(journal.find("b").unwrap(), None);
 
         drop(journal);
+        let foreign = home.path().join("foreign.db");
+        Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (n)").unwrap();
+        assert!(matches!(Journal::open(&foreign, now), Err(StoreError::NotAStore { .. })));
+
         let later = Timestamp::from_millis(now.millis() + (KEPT_DAYS + 1) * 24 * 3_600_000);
         let journal = Journal::open(&path, later).unwrap();
         assert!(journal.progress(vec!["a1".into()]).await.unwrap().is_empty());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params};
 
 use super::error::cause;
-use super::schema::create_file;
+use super::schema::{Claim, FileKind, claim, create_file};
 use crate::lease::{Checkpoint, Lease, Swap, Swapped};
 use crate::model::{HashKey, HashKeyRange, Timestamp};
 use crate::port::{BoxFuture, LeaseTable, TableError};
@@ -42,6 +42,8 @@ const SCHEMA: &str = "
         starts_at         INTEGER
     ) STRICT, WITHOUT ROWID;
 ";
+
+const KIND: FileKind = FileKind { application_id: APPLICATION_ID, version: VERSION, schema: SCHEMA };
 
 /// A lease table in a file.
 #[derive(Debug, Clone)]
@@ -111,25 +113,13 @@ impl LeaseFile {
     fn identify(&mut self) -> Result<(), TableError> {
         let path = &self.path;
         let connection = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let failed = |error| table_error(path, &error);
-        // One transaction for the look and the tables, so that of two processes one creates them.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let number = |pragma: &str| transaction.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        let tables: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(failed)?;
-        match (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?) {
-            (0, 0) if tables == 0 => {
-                transaction.execute_batch(SCHEMA).map_err(failed)?;
-                transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-                transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
-                transaction.commit().map_err(failed)
-            }
-            (APPLICATION_ID, ..=VERSION) => Ok(()),
-            (APPLICATION_ID, found) => Err(refused(
+        match claim(connection, &KIND).map_err(|error| table_error(path, &error))? {
+            Claim::Ours => Ok(()),
+            Claim::Newer(found) => Err(refused(
                 path,
                 &format!("was written by a newer Meshgate (its version is {found}, this one knows up to {VERSION})"),
             )),
-            _ => Err(refused(path, "is an SQLite database of another kind")),
+            Claim::Foreign => Err(refused(path, "is an SQLite database of another kind")),
         }
     }
 

@@ -43,7 +43,7 @@ pub use letter_box::LocalBox;
 pub use letters::{LetterCount, LetterFilter, LetterLookup, LetterSummary};
 pub use reader::{PlacedRecord, Reader};
 pub use schema::lock_file;
-pub(in crate::sink) use schema::{WriterLock, create_file};
+pub(in crate::sink) use schema::{Claim, FileKind, WriterLock, claim, create_file};
 pub use streams::Stream;
 
 use self::pool::ReaderPool;

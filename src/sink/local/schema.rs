@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
 
@@ -174,6 +174,46 @@ pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, Sto
         // A gate died, or is, between creating the file and its tables.
         Identity::Empty => Err(missing()),
     }
+}
+
+/// How files of one kind are told from other SQLite files.
+pub struct FileKind {
+    /// `PRAGMA application_id`.
+    pub application_id: i64,
+    /// `PRAGMA user_version` of the files this binary writes. A higher one is refused.
+    pub version: i64,
+    /// What an empty file is filled with.
+    pub schema: &'static str,
+}
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    Ours,
+    /// Of this version, which a newer binary wrote. It is left as it is.
+    Newer(i64),
+    /// Another application's. It is left as it is.
+    Foreign,
+}
+
+/// Takes a file for one of this kind, and fills one that is empty: in one transaction, so that of two processes one does.
+pub fn claim(connection: &mut Connection, kind: &FileKind) -> rusqlite::Result<Claim> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let number = |pragma: &str| transaction.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    let (application_id, version) = (number("application_id")?, number("user_version")?);
+    if (application_id, version, tables) == (0, 0, 0) {
+        transaction.execute_batch(kind.schema)?;
+        transaction.pragma_update(None, "application_id", kind.application_id)?;
+        transaction.pragma_update(None, "user_version", kind.version)?;
+        transaction.commit()?;
+        return Ok(Claim::Ours);
+    }
+    Ok(match application_id == kind.application_id {
+        true if version > kind.version => Claim::Newer(version),
+        true => Claim::Ours,
+        false => Claim::Foreign,
+    })
 }
 
 #[derive(PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::entry::{Kind, Lane, Written};
 use super::error::SpoolError;
 use super::{AsideEntry, LaneStatus, Taken};
 use crate::model::Timestamp;
-use crate::sink::local::{WriterLock, create_file};
+use crate::sink::local::{Claim, FileKind, WriterLock, claim, create_file};
 
 /// `PRAGMA application_id`: "MGSP". Tells a spool from other SQLite files.
 const APPLICATION_ID: i64 = 0x4D47_5350;
@@ -39,6 +39,8 @@ const SCHEMA: &str = "
     CREATE INDEX entries_in_line ON entries (kind, name, id) WHERE aside IS NULL;
     CREATE INDEX entries_aside ON entries (kind, name, id) WHERE aside IS NOT NULL;
 ";
+
+const KIND: FileKind = FileKind { application_id: APPLICATION_ID, version: VERSION, schema: SCHEMA };
 
 #[derive(Debug)]
 pub(super) struct SpoolFile {
@@ -207,21 +209,10 @@ impl Change<'_> {
 
 /// Refuses a file that is not ours or too new, and fills one that is empty.
 fn identify(connection: &mut Connection, path: &Path) -> Result<(), SpoolError> {
-    let failed = |error| SpoolError::of_database(path, &error);
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let number = |pragma: &str| transaction.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(failed)?;
-    match (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?) {
-        (0, 0) if tables == 0 => {
-            transaction.execute_batch(SCHEMA).map_err(failed)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
-            transaction.commit().map_err(failed)
-        }
-        (APPLICATION_ID, ..=VERSION) => Ok(()),
-        (APPLICATION_ID, found) => Err(SpoolError::Newer { path: path.to_path_buf(), found, known: VERSION }),
-        _ => {
+    match claim(connection, &KIND).map_err(|error| SpoolError::of_database(path, &error))? {
+        Claim::Ours => Ok(()),
+        Claim::Newer(found) => Err(SpoolError::Newer { path: path.to_path_buf(), found, known: VERSION }),
+        Claim::Foreign => {
             Err(SpoolError::NotASpool { path: path.to_path_buf(), reason: "it is an SQLite database of another kind" })
         }
     }

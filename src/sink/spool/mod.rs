@@ -113,7 +113,7 @@ impl Spool {
         let failed = |error| SpoolError::of_database(path, &error);
         let state = State { lanes: file.lanes().map_err(failed)?, bytes: file.bytes_used().map_err(failed)? };
         let shared = Arc::new(Shared { state: Mutex::new(state) });
-        let writer = Writer { file, shared: Arc::clone(&shared), bytes_max, is_healthy: true };
+        let writer = Writer { file, shared: Arc::clone(&shared), bytes_max, is_healthy: true, is_uncertain: false };
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let writer = std::thread::Builder::new()
             .name("spool".to_owned())

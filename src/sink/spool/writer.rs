@@ -67,6 +67,8 @@ pub(super) struct Writer {
     pub bytes_max: u64,
     /// The last change was committed. Only a change of that is logged, so that a full disk does not fill the log, too.
     pub is_healthy: bool,
+    /// What is shown of the file may be less than is in it: counted anew after the next change. What is not shown is not delivered.
+    pub is_uncertain: bool,
 }
 
 /// What a change did.
@@ -130,10 +132,11 @@ impl Writer {
     }
 
     /// Takes note of what is in the file now, before anybody is answered.
-    fn note(&self, jobs: &[Job], done: &[Done]) {
+    fn note(&mut self, jobs: &[Job], done: &[Done]) {
         let mut state = self.shared.lock().clone();
         // What was put back is counted anew, with all that was done beside it.
-        let noted = match done.iter().any(|done| matches!(done, Done::PutBack(_))) {
+        let is_put_back = done.iter().any(|done| matches!(done, Done::PutBack(_)));
+        let noted = match std::mem::take(&mut self.is_uncertain) || is_put_back {
             true => self.file.lanes().map(|lanes| state.lanes = lanes),
             false => jobs.iter().zip(done).try_for_each(|(job, done)| self.count(&mut state, &job.work, *done)),
         };
@@ -146,6 +149,7 @@ impl Writer {
             Ok(())
         });
         if let Err(error) = noted {
+            self.is_uncertain = true;
             tracing::error!(
                 spool = %self.file.path.display(), %error,
                 "the spool was written, and cannot be looked at: what is shown of it may be old"
