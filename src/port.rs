@@ -97,6 +97,11 @@ pub trait DeadLetterSink: Send + Sync {
         Box::pin(async move { Ok(bytes) })
     }
 
+    /// How full `queue` is, as of now or a moment ago. `None`: the sink cannot say.
+    fn depth<'a>(&'a self, _queue: &'a str) -> BoxFuture<'a, Result<Option<QueueDepth>, Unsettled>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// What `letter` keeps its order with in `queue`: one that fails holds back those after it of the same group.
     fn group(&self, _queue: &str, _letter: &DeadLetter) -> Option<String> {
         None
@@ -104,6 +109,15 @@ pub trait DeadLetterSink: Send + Sync {
 
     /// Sends the letters, and says of each whether it is durable. As many answers as letters, in their order.
     fn send<'a>(&'a self, queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>>;
+}
+
+/// How full a dead-letter queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// About how many letters it holds.
+    pub letters: u64,
+    /// When the oldest of them was quarantined, where the backend tells.
+    pub oldest: Option<Timestamp>,
 }
 
 /// A notice on its way to a topic.

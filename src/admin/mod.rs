@@ -169,6 +169,7 @@ fn describe_origin(origin: &Origin) -> Value {
 }
 
 fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    admin.metrics.ready.set(i64::from(*admin.phase.borrow() == Phase::Ready));
     let mut response = text(StatusCode::OK, admin.metrics.render());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response

@@ -1,6 +1,7 @@
 //! A compiled contract, and how it judges an event.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -445,6 +446,16 @@ impl Contract {
     /// Whether events are routed to it.
     pub fn is_live(&self) -> bool {
         self.status != Status::Retired
+    }
+
+    /// What its enforced checks of single events speak for: the dimension and severity of each, the schema's among them.
+    pub fn speaks_for(&self) -> BTreeSet<(Option<Dimension>, Severity)> {
+        let schema = self.schema.is_some().then_some((self.mode, Some(Dimension::Conformity), Severity::Error));
+        let checks = self.checks.iter().map(|check| (check.mode, check.dimension, check.severity));
+        let streams = self.live_streams().filter(|check| !check.is_windowed());
+        let streams = streams.map(|check| (check.mode, check.dimension, check.severity));
+        let all = schema.into_iter().chain(checks).chain(streams);
+        all.filter(|(mode, ..)| *mode == Mode::Enforce).map(|(_, dimension, severity)| (dimension, severity)).collect()
     }
 
     /// The ids of all rules that can be violated, [`SCHEMA_RULE`] first where there is a schema.

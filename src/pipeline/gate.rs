@@ -112,6 +112,7 @@ impl Gate {
         if let Some(objects) = &options.objects {
             objects.begin(&options.metrics);
         }
+        options.metrics.in_flight_limit.set(options.records_in_flight_max);
         Self {
             options,
             mesh,
@@ -244,13 +245,13 @@ impl Gate {
     }
 
     fn count(&self, route: &Route, outcomes: &[Outcome]) {
-        let metrics = &self.options.metrics;
+        let (metrics, now) = (&self.options.metrics, (self.options.clock)());
         // What a breaker or a doubt holds comes again, and is judged again.
         let judged = outcomes.iter().filter(|outcome| !is_held(outcome));
-        metrics.count_judgements(judged.map(|outcome| &outcome.judgement));
+        metrics.count_judgements(judged.map(|outcome| &outcome.judgement), now);
         if let Some(noted) = &self.noted {
             let settled = outcomes.iter().filter(|outcome| is_settled(outcome));
-            noted.observe(settled.map(|outcome| &outcome.judgement), (self.options.clock)());
+            noted.observe(settled.map(|outcome| &outcome.judgement), now);
         }
         for settlement in SETTLEMENTS {
             let count = outcomes.iter().filter(|outcome| name_of(&outcome.settlement) == settlement).count();

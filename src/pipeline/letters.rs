@@ -15,7 +15,6 @@ use crate::gate::document;
 use crate::gate::judge::Judged;
 use crate::gate::letter::partition;
 use crate::model::{DeadLetter, Record, Timestamp, Trouble, Unsettled};
-use crate::port::DeadLetterSink;
 
 /// A letter, and the number of its record.
 type Numbered = (usize, DeadLetter);
@@ -178,21 +177,6 @@ impl Gate {
         let mut hasher = self.ids.build_hasher();
         hasher.write_u64(serial);
         format!("{:012x}-{:016x}{:04x}", now.millis().max(0), hasher.finish(), serial & 0xffff)
-    }
-}
-
-/// Asks each queue for the largest letter it takes, which its sink remembers, so that a queue that is not there, or that the gate may not use,
-/// is told at the start and not with the first bad event.
-pub(super) async fn look_at(letters: Arc<dyn DeadLetterSink>, queues: BTreeSet<Arc<str>>) {
-    for queue in queues {
-        if let Err(failure) = letters.letter_bytes_max(&queue).await {
-            tracing::warn!(
-                queue = &*queue,
-                trouble = failure.trouble.as_str(),
-                failure.message,
-                "a dead-letter queue cannot be asked; while that is so, the bad events of its producers are unsettled"
-            );
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod candidate;
 pub mod coalesce;
 pub mod deliver;
+mod depth;
 mod doubts;
 pub mod drain;
 mod forward;
@@ -25,6 +26,7 @@ mod refused;
 pub mod replay;
 pub mod rules;
 pub mod serve;
+mod shown;
 pub mod spooling;
 mod streams;
 mod unfold;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::candidate::Candidate;
 use super::origin::Origin;
+use super::shown;
 use crate::config::rules::ReadError;
 use crate::config::source::{Read, RuleSource};
 use crate::contract::diagnostic::Diagnostic;
@@ -229,30 +230,9 @@ impl Rules {
         let in_force = Arc::new(InForce { set: Arc::new(set), states, breakers, candidate });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
+
     fn publish(&self, before: Option<&ContractSet>, loaded: &Loaded) {
-        let set = self.current();
-        for domain in before.into_iter().flat_map(ContractSet::domains) {
-            if set.domain(&domain.name).is_none() {
-                self.metrics.forget_domain(&domain.name, &domain.revision);
-            }
-            for contract in domain.contracts.values().filter(|contract| contract.slo_error_ratio.is_some()) {
-                if set.contract(&domain.name, &contract.name).is_none_or(|now| now.slo_error_ratio.is_none()) {
-                    let _ = self.metrics.slo_target.remove_label_values(&[&*domain.name, &*contract.name]);
-                }
-            }
-        }
-        for domain in set.domains() {
-            let before = before.and_then(|set| set.domain(&domain.name)).map(|d| &*d.revision);
-            self.metrics.set_revision(&domain.name, before, &domain.revision);
-            self.metrics.contracts.with_label_values(&[&*domain.name]).set(domain.contracts.len() as i64);
-            let stale = loaded.failed.iter().any(|failed| **failed == *domain.name);
-            self.metrics.rules_stale.with_label_values(&[&*domain.name]).set(stale.into());
-            for contract in domain.contracts.values() {
-                if let Some(ratio) = contract.slo_error_ratio {
-                    self.metrics.slo_target.with_label_values(&[&*domain.name, &*contract.name]).set(ratio);
-                }
-            }
-        }
+        shown::show(&self.metrics, before, &self.current(), &loaded.failed, (self.clock)());
     }
 }
 

@@ -18,7 +18,7 @@ use super::objects::Objects;
 use super::rules::Rules;
 use super::spooling::Spooling;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
-use super::{Gate, GateOptions, drain, letters};
+use super::{Gate, GateOptions, depth, drain};
 use crate::aws::{AwsError, AwsOptions, Clients, is_self};
 use crate::config::{Backend, Config, LetterBucket};
 use crate::metrics::Metrics;
@@ -189,11 +189,29 @@ pub fn notices(
     Some(Notices::start(NoticeOptions { settings, rules, sink, metrics, gate, clock: super::now }))
 }
 
-/// The queues that are known at the start.
-fn queues(config: &Config, rules: &Rules) -> BTreeSet<Arc<str>> {
-    let set = rules.current();
-    let of_domains = set.domains().filter_map(|domain| domain.dlq.clone());
-    config.routes.queues().cloned().chain(of_domains).chain([Arc::clone(&config.dlq)]).collect()
+/// The queues that letters may go to, as the rules are at present.
+fn queues(config: &Config, rules: &Arc<Rules>) -> impl Fn() -> BTreeSet<Arc<str>> + use<> {
+    let configured: BTreeSet<_> = config.routes.queues().cloned().chain([Arc::clone(&config.dlq)]).collect();
+    let rules = Arc::clone(rules);
+    move || {
+        let set = rules.current();
+        configured.iter().cloned().chain(set.domains().filter_map(|domain| domain.dlq.clone())).collect()
+    }
+}
+
+/// Looks now and then how full the queues are.
+fn depths(
+    config: &Config,
+    rules: &Arc<Rules>,
+    sinks: &Sinks,
+    metrics: &Arc<Metrics>,
+) -> impl Future<Output = ()> + use<> {
+    let every = match config.backend {
+        Backend::Local { .. } => depth::LOCAL_EVERY,
+        Backend::Aws { .. } => depth::AWS_EVERY,
+    };
+    let (letters, queues) = (Arc::clone(&sinks.letters), queues(config, rules));
+    depth::watch(depth::Depths { letters, queues, metrics: Arc::clone(metrics), every, clock: super::now })
 }
 
 /// Opens the spool where one is configured. What it holds from before is told.
@@ -335,7 +353,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let drainer = tokio::spawn(drain::drain(gate, told()));
     let mut reloads = JoinSet::new();
     reloads.spawn(reload_on_hangup(Arc::clone(&rules)));
-    reloads.spawn(letters::look_at(Arc::clone(&sinks.letters), queues(config, &rules)));
+    reloads.spawn(depths(config, &rules, &sinks, &service_metrics));
     if let Some(every) = config.rules_watch {
         reloads.spawn(keep_watch(Watch::new(Arc::clone(&rules)), every));
     }

@@ -107,25 +107,25 @@ impl Spooling {
 
     /// Shows what it holds in the metrics.
     pub(super) fn show(&self, now: Timestamp) {
-        let (state, metrics) = (self.spool.state(), &self.metrics.spool);
+        let (state, metrics) = (self.spool.state(), &self.metrics);
         let set = |bound: &str, bytes| {
-            metrics.bytes.with_label_values(&[bound]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            metrics.spool_bytes.with_label_values(&[bound]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
         };
         set("used", state.bytes);
         set("limit", self.spool.bytes_max());
         for kind in Kind::ALL {
             let lanes = || state.lanes.iter().filter(|(lane, _)| lane.kind == kind).map(|(_, held)| held);
             let label = &[kind.as_str()];
-            metrics.entries.with_label_values(label).set(lanes().map(|held| held.entries as i64).sum());
-            metrics.aside.with_label_values(label).set(lanes().map(|held| held.aside as i64).sum());
+            metrics.spool_entries.with_label_values(label).set(lanes().map(|held| held.entries as i64).sum());
+            metrics.spool_aside.with_label_values(label).set(lanes().map(|held| held.aside as i64).sum());
             let oldest = lanes().filter_map(|held| held.oldest).min();
             let waited = oldest.map_or(0, |oldest| (now.millis() - oldest.millis()).max(0));
-            metrics.oldest.with_label_values(label).set(waited as f64 / 1_000.0);
+            metrics.spool_oldest.with_label_values(label).set(waited as f64 / 1_000.0);
         }
     }
 
     pub(super) fn drained(&self, kind: Kind, outcome: &str, entries: usize) {
-        self.metrics.spool.drained.with_label_values(&[kind.as_str(), outcome]).inc_by(entries as u64);
+        self.metrics.spool_drained.with_label_values(&[kind.as_str(), outcome]).inc_by(entries as u64);
     }
 
     fn away(&self) -> MutexGuard<'_, BTreeMap<Lane, String>> {
@@ -177,7 +177,7 @@ impl Spooling {
         let (kind, count) = (lane.kind.as_str(), entries.len() as u64);
         match self.spool.put(lane, now, entries).await {
             Ok(()) => {
-                self.metrics.spool.spooled.with_label_values(&[kind]).inc_by(count);
+                self.metrics.spool_spooled.with_label_values(&[kind]).inc_by(count);
                 if let Some(why) = why {
                     self.is_away(lane, why);
                 }
@@ -185,7 +185,7 @@ impl Spooling {
             }
             Err(refused) => {
                 let reason = if refused == Refused::Full { "full" } else { "failed" };
-                self.metrics.spool.refused.with_label_values(&[kind, reason]).inc_by(count);
+                self.metrics.spool_refused.with_label_values(&[kind, reason]).inc_by(count);
                 Err(unsettled(lane, refused, why.or(self.away().get(lane).map(String::as_str)), self.spool.bytes_max()))
             }
         }

@@ -23,7 +23,7 @@ pub use self::letter_box::SqsBox;
 use self::outside::{attributes, size_of};
 use crate::aws::Fault;
 use crate::model::{DeadLetter, Trouble, Unsettled};
-use crate::port::{BoxFuture, CallLimits, DeadLetterSink};
+use crate::port::{BoxFuture, CallLimits, DeadLetterSink, QueueDepth};
 
 /// Messages in one `SendMessageBatch` call.
 pub const CALL_MESSAGES_MAX: usize = 10;
@@ -103,6 +103,24 @@ impl SqsSink {
             trouble: Trouble::Unavailable,
             message: format!("{}: GetQueueUrl answered without a URL; nothing was sent; retry", target(name)),
         })
+    }
+
+    /// About how many messages are in the queue, those that somebody is looking at and those that are delayed among them.
+    async fn letters_held(&self, name: &str) -> Result<u64, Unsettled> {
+        let queue = self.queue(name).await?;
+        let counts = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        let call = self.client.get_queue_attributes().queue_url(&queue.url);
+        let sent = call.set_attribute_names(Some(counts.to_vec())).send().await;
+        let answer = sent.map_err(|error| {
+            let fault = Fault::of_call(&error);
+            Unsettled { trouble: fault.trouble, message: fault.question(&target(name)) }
+        })?;
+        let of = |name| answer.attributes.as_ref().and_then(|all| all.get(name)?.parse::<u64>().ok()).unwrap_or(0);
+        Ok(counts.iter().map(of).sum())
     }
 
     /// The queue's `MaximumMessageSize`, and whether that is to be remembered. Without permission to ask, the service's
@@ -199,6 +217,11 @@ impl DeadLetterSink for SqsSink {
 
     fn letter_bytes_max<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<usize, Unsettled>> {
         Box::pin(async move { self.queue(queue).await.map(|queue| queue.message_bytes_max) })
+    }
+
+    /// SQS counts about, and tells no age.
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<QueueDepth>, Unsettled>> {
+        Box::pin(async move { Ok(Some(QueueDepth { letters: self.letters_held(queue).await?, oldest: None })) })
     }
 
     fn group(&self, queue: &str, letter: &DeadLetter) -> Option<String> {

@@ -114,6 +114,7 @@ pub async fn serve(
 ) -> Drained {
     let memory = Arc::new(Semaphore::new(limits.bodies_bytes.min(Semaphore::MAX_PERMITS)));
     let answers = Arc::new(Semaphore::new(limits.answers_bytes.min(Semaphore::MAX_PERMITS)));
+    service.metrics.connections_limit.set(i64::try_from(limits.connections).unwrap_or(i64::MAX));
     let port = Arc::new(Port { service, limits, memory, answers });
     let (drain, draining) = watch::channel(false);
     let mut connections = JoinSet::new();

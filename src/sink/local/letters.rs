@@ -129,6 +129,19 @@ impl Reader {
         })
     }
 
+    /// How many letters a queue holds, and when the oldest of them was quarantined.
+    pub fn queue_depth(&self, queue: &str) -> Result<(u64, Option<Timestamp>), StoreError> {
+        self.failing(|c| {
+            c.prepare_cached("SELECT count(*), min(quarantined) FROM letters WHERE queue = ?1")?.query_row(
+                [queue],
+                |row| {
+                    let oldest = row.get::<_, Option<i64>>(1)?.map(Timestamp::from_millis);
+                    Ok((u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(), oldest))
+                },
+            )
+        })
+    }
+
     /// The letter with this id, or the one whose id begins so.
     pub fn letter(&self, id: &str) -> Result<LetterLookup, StoreError> {
         let mut candidates: Vec<(String, i64)> = self.failing(|c| {

@@ -57,6 +57,9 @@ const SCHEMA: &str = "
     CREATE INDEX letters_by_reason ON letters (domain, contract, rule, kind);
 ";
 
+/// What questions are answered by, and stores of earlier binaries may lack.
+const INDEXES: &str = "CREATE INDEX IF NOT EXISTS letters_by_queue ON letters (queue, quarantined)";
+
 /// How long a lock may be held by a child process that is being started.
 const STARTING: Duration = Duration::from_millis(500);
 
@@ -156,6 +159,7 @@ pub(super) fn open_writer(path: &Path, busy: Duration, size_max: Option<u64>) ->
         transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
+    connection.execute_batch(INDEXES).map_err(failed)?;
     Ok(connection)
 }
 

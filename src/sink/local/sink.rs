@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 use super::sequence::sequence_number;
 use super::streams::is_stream_name;
 use super::writer::{Job, Row, Work};
-use super::{QUEUE_BYTES_MAX, Store};
+use super::{QUEUE_BYTES_MAX, Store, StoreError};
 use crate::model::{DeadLetter, HashKey, Placement, Record, Trouble, Unsettled};
-use crate::port::{BoxFuture, CallLimits, CatalogError, DeadLetterSink, MeshSink};
+use crate::port::{BoxFuture, CallLimits, CatalogError, DeadLetterSink, MeshSink, QueueDepth};
 
 /// Characters of a partition key (Kinesis API reference, `PartitionKey`).
 const PARTITION_KEY_CHARS_MAX: usize = 256;
@@ -121,6 +121,15 @@ impl DeadLetterSink for Store {
             + letter.contract.len()
             + letter.rule.len()
             + letter.kind.len()
+    }
+
+    fn depth<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, Result<Option<QueueDepth>, Unsettled>> {
+        let name = queue.to_owned();
+        Box::pin(async move {
+            let asked = self.query(move |reader| reader.queue_depth(&name)).await;
+            let unasked = |error: StoreError| Unsettled { trouble: Trouble::Unavailable, message: error.to_string() };
+            asked.map(|(letters, oldest)| Some(QueueDepth { letters, oldest })).map_err(unasked)
+        })
     }
 
     fn send<'a>(&'a self, queue: &'a str, letters: &'a [&'a DeadLetter]) -> BoxFuture<'a, Vec<Result<(), Unsettled>>> {

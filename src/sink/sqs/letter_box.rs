@@ -14,9 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_sqs::operation::receive_message::ReceiveMessageOutput;
-use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
-};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry};
 
 use super::outside::size_of;
 use super::{CALL_BYTES_MAX, CALL_MESSAGES_MAX, Queue, SqsSink, target};
@@ -119,18 +117,7 @@ impl SqsBox {
 
 impl DeadLetterBox for SqsBox {
     fn about(&self) -> BoxFuture<'_, Result<u64, Unsettled>> {
-        Box::pin(async move {
-            let queue = self.sink.queue(&self.queue).await?;
-            let names = [
-                QueueAttributeName::ApproximateNumberOfMessages,
-                QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-            ];
-            let call = self.sink.client.get_queue_attributes().queue_url(&queue.url);
-            let sent = call.set_attribute_names(Some(names.to_vec())).send().await;
-            let answer = sent.map_err(|error| self.failed(&Fault::of_call(&error)))?;
-            let of = |name| answer.attributes.as_ref().and_then(|all| all.get(name)?.parse::<u64>().ok()).unwrap_or(0);
-            Ok(names.iter().map(of).sum())
-        })
+        Box::pin(self.sink.letters_held(&self.queue))
     }
 
     fn receive(&self) -> BoxFuture<'_, Result<Vec<Received>, Unsettled>> {
