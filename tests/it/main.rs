@@ -21,6 +21,7 @@ mod http;
 mod infer;
 mod kcl;
 mod leases;
+mod metrics;
 mod notices;
 mod odcs;
 mod pipe;
