@@ -1,182 +1,169 @@
-//! Every query of every dashboard, asked of a real Prometheus that scrapes real gates under traffic.
+//! Dashboards, alerts and runbooks: made by their generator, valid by Grafana's and Prometheus' own tools, and true of a running fleet.
 
-use std::net::SocketAddr;
+mod alerts;
+mod scenario;
+
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use serde_json::Value;
+use expect_test::expect_file;
+use meshgate::metrics::{FAMILIES, Metrics};
+use serde_json::{Value, json};
 
-use crate::harness::{
-    Gate, GateOptions, GitRemote, Http, Kinesis, Prometheus, Put, bad_parcel, copy_tree, free_port, good_parcel,
-    parcels_rules, repository, wait_until,
-};
+use crate::harness::{Tool, node_modules, repository, run, temporary, tool};
 
-fn dashboards() -> Vec<(PathBuf, Value)> {
-    let files = std::fs::read_dir(repository().join("dashboards")).expect("a directory of dashboards");
-    let paths =
-        files.map(|f| f.expect("a readable entry").path()).filter(|p| p.extension().is_some_and(|e| e == "json"));
-    let read = |path: PathBuf| {
-        let text = std::fs::read(&path).expect("a readable dashboard");
-        let dashboard = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        (path, dashboard)
-    };
-    let dashboards: Vec<_> = paths.map(read).collect();
-    assert!(!dashboards.is_empty(), "no dashboard in dashboards/");
-    dashboards
+const NAMES: [&str; 3] = ["domain-quality", "gate-health", "fleet"];
+
+fn file(name: &str) -> PathBuf {
+    repository().join("dashboards").join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("dashboards/{name}: {error}"))
+}
+
+/// The dashboards as they are checked in.
+fn dashboards() -> Vec<(&'static str, Value)> {
+    let read = |name| serde_json::from_str(&text(&format!("{name}.json"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+    NAMES.into_iter().map(|name| (name, read(name))).collect()
 }
 
 /// Panels with data; rows only group them.
-fn panels(dashboard: &Value) -> Vec<&Value> {
-    let all = dashboard["panels"].as_array().expect("panels");
-    let nested = all.iter().flat_map(|p| p["panels"].as_array().into_iter().flatten());
-    all.iter().chain(nested).filter(|p| p["type"] != "row").collect()
+fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    dashboard["panels"].as_array().expect("panels").iter().filter(|panel| panel["type"] != "row")
 }
 
-/// The query as Grafana sends it: variables at "All", intervals of a few scrapes.
-fn expanded(expression: &str) -> String {
-    let query = expression
-        .replace("$__rate_interval", "10s")
-        .replace("$__range", "30s")
-        .replace("$domain", ".*")
-        .replace("$contract", ".*");
-    assert!(!query.contains('$'), "a variable that this test does not know: {query}");
-    query
+/// The queries of a panel.
+fn queries(panel: &Value) -> impl Iterator<Item = &str> {
+    panel["targets"].as_array().into_iter().flatten().map(|target| target["expr"].as_str().expect("a query"))
+}
+
+/// Names of metrics and of what rules record, wherever they stand in a text.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    words.filter(|word| ["meshgate_", "process_"].iter().any(|known| word.contains(known))).collect()
+}
+
+/// Every metric that a gate shows, its process' own too.
+fn metrics() -> BTreeSet<String> {
+    let shown = Metrics::new().render();
+    let types = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    FAMILIES.iter().map(|family| family.name).chain(types).map(str::to_owned).collect()
+}
+
+/// Without what Prometheus adds to the name of a histogram.
+fn base(metric: &str) -> &str {
+    let histogram = |name: &&str| FAMILIES.iter().any(|family| family.kind == "histogram" && family.name == *name);
+    let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| metric.strip_suffix(part));
+    parts.into_iter().find(histogram).unwrap_or(metric)
 }
 
 #[test]
 fn each_panel_can_be_read_without_asking_anyone() {
-    for (path, dashboard) in dashboards() {
-        let name = path.display();
-        assert!(dashboard["uid"].as_str().is_some_and(|uid| !uid.is_empty()), "{name}: no uid");
+    for (name, dashboard) in dashboards() {
+        assert!(dashboard["uid"].as_str().is_some_and(|uid| uid.starts_with("meshgate-")), "{name}: no uid");
+        assert!(dashboard["id"].is_null() && dashboard["__inputs"].is_null(), "{name}: of one installation");
         assert!(dashboard["schemaVersion"].as_u64().is_some_and(|v| v >= 39), "{name}: not of Grafana 11");
-        let mut ids = std::collections::BTreeSet::new();
+        let variables: Vec<_> = dashboard["templating"]["list"].as_array().expect("variables").iter().collect();
+        assert_eq!(
+            variables.iter().map(|v| &v["name"]).collect::<Vec<_>>(),
+            ["datasource", "domain", "contract", "instance"]
+        );
+        assert!(variables[1..].iter().all(|v| v["multi"] == true && v["includeAll"] == true), "{name}");
+        let mut ids = BTreeSet::new();
         for panel in panels(&dashboard) {
             let title = panel["title"].as_str().unwrap_or_default();
             assert!(!title.is_empty(), "{name}: a panel without a title");
-            assert!(ids.insert(panel["id"].as_u64()), "{name}: {title}: an id used twice");
-            assert!(panel["description"].as_str().is_some_and(|d| d.len() > 20), "{name}: {title}: no description");
-            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{name}: {title}: no unit");
+            assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{name}: {title}: an id used twice");
+            assert!(panel["description"].as_str().is_some_and(|d| d.len() > 40), "{name}: {title}: no description");
+            let defaults = &panel["fieldConfig"]["defaults"];
+            assert!(defaults["unit"].is_string(), "{name}: {title}: no unit");
+            assert!(
+                defaults["thresholds"]["steps"].as_array().is_some_and(|s| !s.is_empty()),
+                "{name}: {title}: no thresholds"
+            );
+            assert!(defaults["noValue"].is_string(), "{name}: {title}: nothing says what nothing means");
             assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}: a data source of its own");
-            assert!(panel["targets"].as_array().is_some_and(|t| !t.is_empty()), "{name}: {title}: no query");
+            assert!(queries(panel).count() > 0, "{name}: {title}: no query");
+            let place = &panel["gridPos"];
+            let (x, width) = (place["x"].as_u64().expect("a place"), place["w"].as_u64().expect("a width"));
+            assert!(x + width <= 24, "{name}: {title}: beyond the right edge");
         }
     }
-}
-
-/// Checks that remember, and a breaker that opens under this traffic.
-const REMEMBERS: &str = "
-stream:
-  - {id: unique, type: duplicateValues, key: [event.id], window: 1h, on_fail: warn}
-  - {id: volume, type: rowCount, window: 1s, mustBeGreaterThan: 1000}
-  - {id: weights, type: distinctCount, key: [this.weight], window: 1s, mustBeLessThan: 1}
-breaker: {maxQuarantineRatio: 0.5, window: 2s, minEvents: 20, action: forward}
-";
-
-/// Good, bad, shadowed, malformed and unknown events until told to stop.
-fn traffic(address: SocketAddr, stop: &AtomicBool) {
-    let mut kinesis = Kinesis::new(address);
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let id = number.to_string();
-        let puts = [
-            good_parcel(&id),
-            bad_parcel(&id),
-            r#"{"type":"parcel.sent","data":{"recipient":"","weight":99}}"#.into(),
-            r#"{"type":"parcel.sent","data":{"weight":"heavy"}}"#.into(),
-            r#"{"type":"parcel.lost"}"#.into(),
-            "{".into(),
-        ];
-        let puts: Vec<_> = puts.into_iter().map(|data| Put::new(data, &id)).collect();
-        // A gate whose sinks are down answers too, and that is traffic as well.
-        let _ = kinesis.put_records("parcels", &puts);
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A gate whose sinks are down: the source of failures and retries.
-fn gate_without_sinks(more: &str) -> Gate {
-    let dead = format!("http://127.0.0.1:{}", free_port());
-    let config = format!(
-        "backend: aws\naws: {{region: us-east-1, kinesis_endpoint: \"{dead}\", sqs_endpoint: \"{dead}\"}}\n\
-         dead_letters: {{s3: {{bucket: meshgate-letters}}}}\n\
-         retry: {{attempts: 3, deadline_seconds: 1}}\nroutes: [{{source: parcels}}]\n{more}"
-    );
-    let environment = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Gate::start(GateOptions { config: Some(config), environment: environment.into(), ..GateOptions::default() })
 }
 
 #[test]
-fn every_query_of_every_panel_returns_data() {
-    let home = tempfile::tempdir().expect("a temporary directory");
-    let rules = home.path().join("rules");
-    copy_tree(&parcels_rules(), &rules);
-    let candidate = home.path().join("candidate");
-    copy_tree(&parcels_rules(), &candidate);
-    let contract = rules.join("parcels/parcel.sent.yaml");
-    let written = std::fs::read_to_string(&contract).expect("the contract");
-    std::fs::write(&contract, format!("{written}{REMEMBERS}")).expect("a writable file");
-    let stricter = written.replace("this.weight > 0.0", "this.weight > 5.0");
-    std::fs::write(candidate.join("parcels/parcel.sent.yaml"), stricter).expect("a writable file");
-    let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\nnotices: {{}}\n", candidate.display());
-    let healthy = Gate::start(GateOptions { rules: rules.clone(), config: Some(config), ..GateOptions::default() });
-    let ailing = gate_without_sinks("");
-    let spooling = gate_without_sinks("spool: {size_mib: 8}\n");
-    let remote = GitRemote::new();
-    let fetching = remote.gate("", None);
-    let Some(prometheus) = Prometheus::scraping(&[healthy.admin, ailing.admin, spooling.admin, fetching.admin]) else {
-        return;
-    };
-    let stop = Arc::new(AtomicBool::new(false));
-    let producers = [healthy.listen, ailing.listen, spooling.listen].map(|address| {
-        let stop = Arc::clone(&stop);
-        thread::spawn(move || traffic(address, &stop))
-    });
-    prometheus.wait_for("sum(rate(meshgate_breaker_events_total[10s])) > 0");
-    // A domain that no longer compiles: its last good rules stay in force, and the dashboard says so.
-    std::fs::write(rules.join("parcels/parcel.sent.yaml"), "kind: EventContract\n").expect("a writable file");
-    let reload = Http::connect(healthy.admin).and_then(|mut admin| admin.send("POST", "/reload", &[], b""));
-    assert_eq!(reload.expect("an answer").status, 409);
-
-    prometheus.wait_for("sum(rate(meshgate_events_total{verdict=\"forward\"}[10s])) > 0");
-    prometheus.wait_for("sum(rate(meshgate_sink_retries_total[10s])) > 0");
-    for (path, dashboard) in dashboards() {
-        for variable in dashboard["templating"]["list"].as_array().into_iter().flatten() {
-            check_variable(&prometheus, variable);
+fn rows_are_full_to_the_right_edge() {
+    for (name, dashboard) in dashboards() {
+        let number = |panel: &Value, key: &str| panel["gridPos"][key].as_u64().expect("a number");
+        let lines: BTreeSet<u64> = panels(&dashboard).map(|panel| number(panel, "y")).collect();
+        for y in lines {
+            let line = || panels(&dashboard).filter(|panel| number(panel, "y") == y);
+            assert_eq!(line().map(|panel| number(panel, "w")).sum::<u64>(), 24, "{name}: the line at {y}");
+            let heights: BTreeSet<u64> = line().map(|panel| number(panel, "h")).collect();
+            assert_eq!(heights.len(), 1, "{name}: panels of different height in the line at {y}");
         }
-        for panel in panels(&dashboard) {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let query = expanded(target["expr"].as_str().expect("a query"));
-                let place = format!("{}: {}: {query}", path.display(), panel["title"]);
-                wait_until(&place, Duration::from_secs(10), || {
-                    let series = prometheus.query(&query).unwrap_or_else(|error| panic!("{place}: {error}"));
-                    // NaN is what a quantile or a ratio of nothing gives: no data either.
-                    series.iter().any(|s| s["value"][1] != "NaN").then_some(())
-                });
-            }
-        }
-    }
-    assert_eq!(prometheus.query("max(meshgate_rules_stale)").expect("a result")[0]["value"][1], "1");
-
-    stop.store(true, Ordering::Relaxed);
-    for producer in producers {
-        producer.join().expect("a producer ends when told");
     }
 }
 
-/// A variable offers values: its query is `label_values(selector, label)`.
-fn check_variable(prometheus: &Prometheus, variable: &Value) {
-    let name = variable["name"].as_str().expect("a name");
-    if variable["type"] == "datasource" {
-        return;
+#[test]
+fn every_metric_is_on_a_panel_and_every_panel_of_metrics_that_there_are() {
+    let known = metrics();
+    let dashboards = dashboards();
+    let shown: BTreeSet<&str> = dashboards
+        .iter()
+        .flat_map(|(_, dashboard)| panels(dashboard))
+        .flat_map(queries)
+        .flat_map(metrics_in)
+        .map(base)
+        .collect();
+    let missing: Vec<_> = known.iter().filter(|metric| !shown.contains(metric.as_str())).collect();
+    assert!(missing.is_empty(), "on no panel: {missing:?}");
+    let unknown: Vec<_> = shown.iter().filter(|metric| !known.contains(**metric)).collect();
+    assert!(unknown.is_empty(), "no metric of a gate: {unknown:?}");
+}
+
+#[test]
+fn the_dashboards_are_what_their_generator_writes() {
+    let Some(mut node) = tool(Tool::FoundationSdk) else { return };
+    let home = temporary();
+    let output = run(node.arg(file("generate/main.js")).arg(home.path()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in NAMES {
+        let written = std::fs::read_to_string(home.path().join(format!("{name}.json"))).expect("a dashboard");
+        expect_file![file(&format!("{name}.json"))].assert_eq(&written);
     }
-    let query = variable["query"]["query"].as_str().or(variable["query"].as_str()).expect("a query");
-    let inner = query.strip_prefix("label_values(").and_then(|q| q.strip_suffix(')')).expect("label_values(…)");
-    let (selector, label) = inner.rsplit_once(',').expect("a selector and a label");
-    let values = prometheus.label_values(&expanded(selector), label.trim());
-    assert!(!values.is_empty(), "the variable {name} offers nothing: {query}");
+}
+
+/// The generator calls the builders rightly, and what is checked in is, key by key, what Grafana's types say.
+#[test]
+fn generator_and_dashboards_are_right_by_grafanas_types() {
+    let (Some(mut node), Some(mut compiler)) = (tool(Tool::FoundationSdk), tool(Tool::TypeScript)) else { return };
+    let home = temporary();
+    let output = run(node.arg(file("generate/types.js")).args(NAMES.map(|name| file(&format!("{name}.json")))));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let types = home.path().join("types.ts");
+    std::fs::write(&types, &output.stdout).expect("a writable directory");
+    let generators =
+        ["common", "domain-quality", "gate-health", "fleet"].map(|name| file(&format!("generate/{name}.js")));
+    let settings = json!({
+        "compilerOptions": {
+            "noEmit": true, "strict": true, "allowJs": true, "checkJs": true, "skipLibCheck": true, "types": [],
+            "module": "commonjs", "target": "es2022", "lib": ["es2022"],
+            "paths": {"@grafana/grafana-foundation-sdk/*": [node_modules().join("@grafana/grafana-foundation-sdk/dist/*")]},
+        },
+        "files": generators.iter().chain([&types]).collect::<Vec<_>>(),
+    });
+    let project = home.path().join("tsconfig.json");
+    std::fs::write(&project, settings.to_string()).expect("a writable directory");
+    let output = run(compiler.arg("--project").arg(&project));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+
+    // A key that Grafana does not know is found: the check is no formality.
+    let wrong = std::fs::read_to_string(&types)
+        .expect("a file")
+        .replace("\"displayMode\":\"table\"", "\"displayMode\":\"tables\"");
+    std::fs::write(&types, wrong).expect("a writable file");
+    let mut compiler = tool(Tool::TypeScript).expect("it was there");
+    assert!(!run(compiler.arg("--project").arg(&project)).status.success());
 }

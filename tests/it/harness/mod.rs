@@ -7,17 +7,19 @@ mod gate;
 mod http;
 mod kinesis;
 mod process;
+mod prometheus;
 mod remote;
 mod tools;
 
 pub use door::Door;
-pub use emulator::{Emulator, Prometheus, QueueMessage};
+pub use emulator::{Emulator, QueueMessage};
 pub use gate::{Gate, GateOptions, binary, parcels_rules};
 pub use http::{Http, get};
 pub use kinesis::{AwsError, Kinesis, Put};
 pub use process::{copy_tree, free_port, run, temporary, wait_until};
+pub use prometheus::Prometheus;
 pub use remote::GitRemote;
-pub use tools::{Tool, repository, tool};
+pub use tools::{Tool, node_modules, repository, tool};
 
 /// One good event of the `parcels` rules; `id` makes its bytes unique.
 pub fn good_parcel(id: &str) -> String {

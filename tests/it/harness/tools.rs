@@ -13,10 +13,16 @@ pub enum Tool {
     ExtendedClient,
     AwsCli,
     Node,
+    /// Node.js, with Grafana's foundation SDK.
+    FoundationSdk,
+    /// TypeScript's compiler.
+    TypeScript,
     Ministack,
     Fauxqs,
     KinesisLocal,
     Prometheus,
+    /// Prometheus' own checker of rules.
+    Promtool,
     Hadolint,
     KubernetesValidate,
     Chromium,
@@ -25,6 +31,11 @@ pub enum Tool {
 /// The top of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the tools' Node.js packages are, or would be.
+pub fn node_modules() -> PathBuf {
+    directory().join("node_modules")
 }
 
 fn directory() -> PathBuf {
@@ -43,13 +54,16 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::ExtendedClient => (venv("python"), python_package(&tools, "sqs_extended_client")),
         Tool::AwsCli => (venv("aws"), venv("aws")),
         Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
+        Tool::FoundationSdk => (PathBuf::from("node"), module("@grafana/grafana-foundation-sdk/package.json")),
+        Tool::TypeScript => (PathBuf::from("node"), module("typescript/bin/tsc")),
         Tool::Ministack => (venv("ministack"), venv("ministack")),
         Tool::Fauxqs => (PathBuf::from("node"), module("fauxqs/dist/app.js")),
         Tool::KinesisLocal => (PathBuf::from("node"), module("kinesis-local/main.js")),
-        Tool::Prometheus => match on_path("prometheus") {
-            Some(found) => (found.clone(), found),
-            None => (tools.join("prometheus/usr/bin/prometheus"), tools.join("prometheus/usr/bin/prometheus")),
-        },
+        Tool::Prometheus | Tool::Promtool => {
+            let name = if matches!(tool, Tool::Prometheus) { "prometheus" } else { "promtool" };
+            let found = on_path(name).unwrap_or_else(|| tools.join("prometheus/usr/bin").join(name));
+            (found.clone(), found)
+        }
         Tool::Hadolint => (venv("hadolint"), venv("hadolint")),
         Tool::Chromium => {
             let found = on_path("chromium").unwrap_or_else(|| PathBuf::from("/usr/bin/chromium"));
@@ -78,7 +92,10 @@ pub fn tool(tool: Tool) -> Option<Command> {
                          await buildApp({ logger: false }).listen({ port: Number(process.env.FAUXQS_PORT), host: '127.0.0.1' });";
             command.args(["--input-type=module", "--eval", start]).arg(app);
         }
-        Tool::Node => {
+        Tool::TypeScript => {
+            command.arg(module("typescript/bin/tsc"));
+        }
+        Tool::Node | Tool::FoundationSdk => {
             command.env("NODE_PATH", tools.join("node_modules"));
         }
         _ => {}
