@@ -9,6 +9,7 @@ pub mod diff;
 pub mod dlq;
 pub mod docs;
 pub mod export;
+pub mod health;
 pub mod infer;
 pub mod judge;
 pub mod kcl;
@@ -68,6 +69,7 @@ enum Command {
     Export(export::ExportArgs),
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
+    Health(health::HealthArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -85,6 +87,7 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
+            Command::Health(args) => health::run(&args),
             Command::Demo(args) => demo::run(args),
         }
     }
