@@ -13,6 +13,7 @@ pub mod health;
 pub mod infer;
 pub mod judge;
 pub mod kcl;
+mod notify;
 pub mod output;
 mod rules;
 pub mod run;

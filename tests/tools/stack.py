@@ -1,0 +1,106 @@
+"""A stack of deploy/cloudformation/meshgate.yaml, made on an emulator that checks IAM, and credentials for those who live with it.
+
+  stack.py ENDPOINT TEMPLATE [PARAMETER=VALUE …]
+
+Prints JSON: the stack's outputs; `gate`, credentials of its role; `other`, those of a user who may do everything with every stream.
+The emulator knows no AWS::Kinesis::ResourcePolicy, so that the stack is made without it, and the policy put as CloudFormation would.
+"""
+import json
+import sys
+import time
+
+import boto3
+import yaml
+
+endpoint, template_path = sys.argv[1:3]
+parameters = dict(p.split("=", 1) for p in sys.argv[3:])
+
+
+def client(service):
+    return boto3.client(service, endpoint_url=endpoint, region_name="us-east-1")
+
+
+class Loader(yaml.SafeLoader):
+    pass
+
+
+def short_form(loader, suffix, node):
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt":
+        value = value.split(".")
+    return {"Ref" if suffix == "Ref" else "Fn::" + suffix: value}
+
+
+Loader.add_multi_constructor("!", short_form)
+text = open(template_path).read()
+template = yaml.load(text, Loader)
+policy = template["Resources"]["MeshStreamPolicy"]["Properties"]
+
+cloudformation = client("cloudformation")
+cloudformation.create_stack(
+    StackName="meshgate",
+    TemplateBody=text,
+    Capabilities=["CAPABILITY_NAMED_IAM"],
+    Parameters=[
+        {"ParameterKey": key, "ParameterValue": value} for key, value in {**parameters, "OnlyGatesWrite": "false"}.items()
+    ],
+)
+for _ in range(100):
+    stack = cloudformation.describe_stacks(StackName="meshgate")["Stacks"][0]
+    if not stack["StackStatus"].endswith("IN_PROGRESS"):
+        break
+    time.sleep(0.1)
+if stack["StackStatus"] != "CREATE_COMPLETE":
+    events = cloudformation.describe_stack_events(StackName="meshgate")["StackEvents"]
+    sys.exit("\n".join(f"{e['LogicalResourceId']}: {e['ResourceStatus']} {e.get('ResourceStatusReason', '')}" for e in events))
+outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+
+
+def resolved(value):
+    if value == {"Fn::GetAtt": ["MeshStream", "Arn"]}:
+        return outputs["MeshStreamArn"]
+    if value == {"Fn::GetAtt": ["GateRole", "Arn"]}:
+        # To AWS, aws:PrincipalArn of a session is the role's ARN; to the emulator, the session's own.
+        return outputs["RoleArn"].replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/gate-1"
+    if isinstance(value, dict):
+        return {key: resolved(item) for key, item in value.items()}
+    return [resolved(item) for item in value] if isinstance(value, list) else value
+
+
+if parameters.get("OnlyGatesWrite", "true") == "true":
+    client("kinesis").put_resource_policy(
+        ResourceARN=resolved(policy["ResourceArn"]), Policy=json.dumps(resolved(policy["ResourcePolicy"]))
+    )
+
+# Nobody but a service may assume the role, and the emulator holds to that: so it is let go for the test.
+iam = client("iam")
+role_name = outputs["RoleArn"].rsplit("/", 1)[-1]
+iam.update_assume_role_policy(
+    RoleName=role_name,
+    PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
+    ),
+)
+session = client("sts").assume_role(RoleArn=outputs["RoleArn"], RoleSessionName="gate-1")["Credentials"]
+iam.create_user(UserName="producer")
+iam.put_user_policy(
+    UserName="producer",
+    PolicyName="streams",
+    PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kinesis:*", "Resource": "*"}]}
+    ),
+)
+key = iam.create_access_key(UserName="producer")["AccessKey"]
+json.dump(
+    {
+        "outputs": outputs,
+        "gate": [session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]],
+        "other": [key["AccessKeyId"], key["SecretAccessKey"], ""],
+    },
+    sys.stdout,
+)
