@@ -2,7 +2,8 @@
 
   stack.py ENDPOINT TEMPLATE [PARAMETER=VALUE …]
 
-Prints JSON: the stack's outputs; `gate`, credentials of its role; `other`, those of a user who may do everything with every stream.
+Prints JSON: the stack's outputs; `policy`, what its role may do; `gate`, credentials of that role; `other`, those of a user who may do
+everything with every stream.
 The emulator knows no AWS::Kinesis::ResourcePolicy, so that the stack is made without it, and the policy put as CloudFormation would.
 """
 import json
@@ -96,9 +97,12 @@ iam.put_user_policy(
     ),
 )
 key = iam.create_access_key(UserName="producer")["AccessKey"]
+version = iam.get_policy(PolicyArn=outputs["PolicyArn"])["Policy"]["DefaultVersionId"]
+document = iam.get_policy_version(PolicyArn=outputs["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
 json.dump(
     {
         "outputs": outputs,
+        "policy": document,
         "gate": [session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]],
         "other": [key["AccessKeyId"], key["SecretAccessKey"], ""],
     },

@@ -19,6 +19,17 @@ pub enum Tool {
     Prometheus,
     Hadolint,
     KubernetesValidate,
+    /// Python, with `helm_python`: Helm's own library.
+    Helm,
+    /// Node, with the schemas of the Prometheus operator's objects.
+    OperatorSchemas,
+    CfnLint,
+    /// Node, with HashiCorp's parser of HCL.
+    Hcl,
+    /// Docker Compose, which needs no engine to read a file.
+    Compose,
+    Promtool,
+    SystemdAnalyze,
     Chromium,
 }
 
@@ -51,6 +62,19 @@ pub fn tool(tool: Tool) -> Option<Command> {
             None => (tools.join("prometheus/usr/bin/prometheus"), tools.join("prometheus/usr/bin/prometheus")),
         },
         Tool::Hadolint => (venv("hadolint"), venv("hadolint")),
+        Tool::Helm => (venv("python"), python_package(&tools, "helm_python")),
+        Tool::OperatorSchemas => (PathBuf::from("node"), module("@kubernetes-models/prometheus-operator/package.json")),
+        Tool::CfnLint => (venv("cfn-lint"), venv("cfn-lint")),
+        Tool::Hcl => (PathBuf::from("node"), module("@cdktf/hcl2json/package.json")),
+        Tool::Compose => (venv("docker-compose"), venv("docker-compose")),
+        Tool::Promtool => match on_path("promtool") {
+            Some(found) => (found.clone(), found),
+            None => (tools.join("prometheus/usr/bin/promtool"), tools.join("prometheus/usr/bin/promtool")),
+        },
+        Tool::SystemdAnalyze => {
+            let found = on_path("systemd-analyze").unwrap_or_else(|| PathBuf::from("/usr/bin/systemd-analyze"));
+            (found.clone(), found)
+        }
         Tool::Chromium => {
             let found = on_path("chromium").unwrap_or_else(|| PathBuf::from("/usr/bin/chromium"));
             (found.clone(), found)
@@ -78,7 +102,7 @@ pub fn tool(tool: Tool) -> Option<Command> {
                          await buildApp({ logger: false }).listen({ port: Number(process.env.FAUXQS_PORT), host: '127.0.0.1' });";
             command.args(["--input-type=module", "--eval", start]).arg(app);
         }
-        Tool::Node => {
+        Tool::Node | Tool::OperatorSchemas | Tool::Hcl => {
             command.env("NODE_PATH", tools.join("node_modules"));
         }
         _ => {}

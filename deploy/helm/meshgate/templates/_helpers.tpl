@@ -103,9 +103,15 @@ args:
   - --listen=127.0.0.1:{{ .Values.dataPort }}
   - --admin=0.0.0.0:{{ .Values.adminPort }}
   - --log={{ .Values.log }}
-{{- with .Values.extraEnv }}
+{{- if or .Values.extraEnv .Values.gateRole.arn }}
 env:
+  {{- if .Values.gateRole.arn }}
+  - {name: AWS_ROLE_ARN, value: {{ .Values.gateRole.arn | quote }}}
+  - {name: AWS_WEB_IDENTITY_TOKEN_FILE, value: /var/run/meshgate/token}
+  {{- end }}
+  {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 ports:
   - name: admin
@@ -138,6 +144,9 @@ volumeMounts:
   - {name: meshgate-rules, mountPath: /etc/meshgate/rules, readOnly: true}
   {{- end }}
   - {name: meshgate-state, mountPath: /var/lib/meshgate}
+  {{- if .Values.gateRole.arn }}
+  - {name: meshgate-token, mountPath: /var/run/meshgate, readOnly: true}
+  {{- end }}
   {{- if and (eq .Values.rules.from "git") .Values.rules.git.sshSecret }}
   - {name: meshgate-ssh, mountPath: /var/lib/meshgate/.ssh, readOnly: true}
   {{- end }}
@@ -165,6 +174,12 @@ volumeMounts:
 - name: meshgate-ssh
   # ssh refuses keys that others may read; the group is the pod's fsGroup.
   secret: {secretName: {{ .Values.rules.git.sshSecret }}, defaultMode: 0440}
+{{- end }}
+{{- if .Values.gateRole.arn }}
+- name: meshgate-token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, audience: {{ .Values.gateRole.audience }}, expirationSeconds: 3600}
 {{- end }}
 {{- if not .Values.state.external }}
 - name: meshgate-state
