@@ -87,6 +87,19 @@ iam.update_assume_role_policy(
         {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
     ),
 )
+version = iam.get_policy(PolicyArn=outputs["PolicyArn"])["Policy"]["DefaultVersionId"]
+document = iam.get_policy_version(PolicyArn=outputs["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
+# In two points the emulator asks for more than AWS does: there, sqs:SendMessage is for batches too (SQS has no action of that name), and
+# a call of GetRecords is for the stream of its iterator. The role is given that where it has what AWS asks for.
+more = []
+for statement in document["Statement"]:
+    if "sqs:SendMessage" in statement["Action"]:
+        more.append({**statement, "Sid": "Batches", "Action": "sqs:SendMessageBatch"})
+    if "kinesis:GetRecords" in statement["Action"]:
+        more.append({**statement, "Sid": "Iterators", "Action": "kinesis:GetRecords", "Resource": "*"})
+iam.put_role_policy(
+    RoleName=role_name, PolicyName="emulator", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": more})
+)
 session = client("sts").assume_role(RoleArn=outputs["RoleArn"], RoleSessionName="gate-1")["Credentials"]
 iam.create_user(UserName="producer")
 iam.put_user_policy(
@@ -97,8 +110,6 @@ iam.put_user_policy(
     ),
 )
 key = iam.create_access_key(UserName="producer")["AccessKey"]
-version = iam.get_policy(PolicyArn=outputs["PolicyArn"])["Policy"]["DefaultVersionId"]
-document = iam.get_policy_version(PolicyArn=outputs["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"]
 json.dump(
     {
         "outputs": outputs,

@@ -97,9 +97,10 @@ impl Stack {
     }
 
     /// A gate with the settings that the stack gives, by the role it made.
-    fn gate(&self) -> Gate {
+    fn gate(&self, more: &[(&str, &str)]) -> Gate {
         let settings = self.made["outputs"]["Settings"].as_str().expect("settings").to_owned() + "\n";
-        let environment = self.environment("gate");
+        let mut environment = self.environment("gate");
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Gate::start(GateOptions { config: Some(settings), environment, ..GateOptions::default() })
     }
 
@@ -130,7 +131,7 @@ fn was_never_refused(gate: &Gate) {
 fn a_gate_does_its_work_by_the_stacks_role_and_nobody_passes_it_by() {
     let stack = Stack::create(&["Domain=parcels", "LetterBucket=true", "Topic=true"]);
     let Some(stack) = stack else { return };
-    let gate = stack.gate();
+    let gate = stack.gate(&[]);
     let puts = [Put::new(good_parcel("1"), "k"), Put::new(bad_parcel("2"), "k"), Put::new(good_parcel("3"), "k")];
     let answers = gate.kinesis().put_records("parcels-events", &puts).expect("an answer");
     assert_eq!(answers.len(), 3);
@@ -149,12 +150,10 @@ fn a_gate_does_its_work_by_the_stacks_role_and_nobody_passes_it_by() {
     });
     was_never_refused(&gate);
 
-    // Somebody who may do everything with every stream, and the account's own root.
+    // Somebody who may do everything with every stream.
     let put = ["kinesis", "put-record", "--stream-name", "parcels-events", "--partition-key", "k", "--data", "eA=="];
-    for who in [Some("other"), None] {
-        let refused = stack.aws(who, &put).expect_err("the stream's policy refuses it");
-        assert!(refused.contains("AccessDenied") && refused.contains("explicit deny"), "{who:?}: {refused}");
-    }
+    let refused = stack.aws(Some("other"), &put).expect_err("the stream's policy refuses it");
+    assert!(refused.contains("AccessDenied") && refused.contains("explicit deny"), "{refused}");
     assert_eq!(stack.records("parcels-events"), 2);
     // The role may do no more than its work.
     for beyond in [
@@ -178,32 +177,56 @@ fn a_gate_does_its_work_by_the_stacks_role_and_nobody_passes_it_by() {
     }
 }
 
+/// The emulator's sequence numbers are none that a checkpoint could hold, so that streams are another's here: whose calls nobody checks.
 #[test]
-fn a_gate_that_reads_does_so_by_the_stacks_role_and_lease_table() {
-    for reading in ["polling", "fan_out"] {
-        let parameters = ["Domain=parcels", &format!("Reading={reading}"), "SourceStream=parcels-raw"];
-        let Some(stack) = Stack::create(&parameters) else { return };
-        stack
-            .aws(None, &["kinesis", "create-stream", "--stream-name", "parcels-raw", "--shard-count", "1"])
-            .expect("a stream");
-        stack.aws(None, &["kinesis", "wait", "stream-exists", "--stream-name", "parcels-raw"]).expect("a stream");
-        let raw = |event: String| {
-            let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, event);
-            let put = ["kinesis", "put-record", "--stream-name", "parcels-raw", "--partition-key", "k", "--data"];
-            stack.aws(Some("other"), &[&put[..], &[&data]].concat()).expect("its own stream");
-        };
-        raw(good_parcel("1"));
-        raw(bad_parcel("2"));
-        let gate = stack.gate();
-        wait_until(reading, SOON, || {
-            let counted = |settlement| gate.metric("meshgate_records_total", &[settlement]);
-            (counted(r#"settlement="forwarded""#) == 1.0 && counted(r#"settlement="quarantined""#) == 1.0).then_some(())
-        });
-        assert_eq!(stack.records("parcels-events"), 1, "{reading}");
-        was_never_refused(&gate);
+fn a_gate_keeps_its_leases_in_the_stacks_table_by_its_role() {
+    let stack = Stack::create(&["Domain=parcels", "Reading=polling", "SourceStream=parcels-raw"]);
+    let (Some(stack), Some(streams)) = (stack, Emulator::kinesis_local("parcels-raw:2,parcels-events:1")) else {
+        return;
+    };
+    let puts = [Put::new(good_parcel("1"), "a"), Put::new(bad_parcel("2"), "b")];
+    streams.kinesis().put_records("parcels-raw", &puts).expect("an answer");
+    let gate = stack.gate(&[("AWS_ENDPOINT_URL_KINESIS", &streams.endpoint())]);
+    wait_until("both events are settled", SOON, || {
+        let counted = |settlement| gate.metric("meshgate_records_total", &[settlement]);
+        (counted(r#"settlement="forwarded""#) == 1.0 && counted(r#"settlement="quarantined""#) == 1.0).then_some(())
+    });
+    wait_until("a checkpoint of each shard", SOON, || {
         let leases = stack.aws(None, &["dynamodb", "scan", "--table-name", "parcels-gate"]).expect("the table");
-        assert_eq!(leases["Count"], 1, "{reading}: the gate took the stack's table");
+        let numbers = leases["Items"]
+            .as_array()?
+            .iter()
+            .filter(|l| l["checkpoint"]["S"].as_str().is_some_and(|c| c.starts_with("49")));
+        (numbers.count() == 2).then_some(())
+    });
+    was_never_refused(&gate);
+}
+
+#[test]
+fn the_stacks_role_may_read_and_fan_out_the_one_stream() {
+    let stack = Stack::create(&["Domain=parcels", "Reading=fan_out", "SourceStream=parcels-raw"]);
+    let Some(stack) = stack else { return };
+    for stream in ["parcels-raw", "others"] {
+        stack
+            .aws(None, &["kinesis", "create-stream", "--stream-name", stream, "--shard-count", "1"])
+            .expect("a stream");
+        stack.aws(None, &["kinesis", "wait", "stream-exists", "--stream-name", stream]).expect("a stream");
     }
+    let iterator = |stream| {
+        let from = ["kinesis", "get-shard-iterator", "--shard-id", "shardId-000000000000", "--shard-iterator-type"];
+        stack.aws(Some("gate"), &[&from[..], &["LATEST", "--stream-name", stream]].concat())
+    };
+    let may = |arguments: &[&str]| {
+        stack.aws(Some("gate"), arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    };
+    let at = iterator("parcels-raw").expect("an iterator")["ShardIterator"].as_str().expect("an iterator").to_owned();
+    may(&["kinesis", "list-shards", "--stream-name", "parcels-raw"]);
+    may(&["kinesis", "get-records", "--shard-iterator", &at]);
+    may(&["kinesis", "describe-stream-summary", "--stream-name", "parcels-raw"]);
+    let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/parcels-raw";
+    may(&["kinesis", "register-stream-consumer", "--stream-arn", arn, "--consumer-name", "meshgate"]);
+    let refused = iterator("others").expect_err("it is not the gate's to read");
+    assert!(refused.contains("AccessDenied"), "{refused}");
 }
 
 /// Statement for statement, where there is a Terraform to evaluate the module's.

@@ -47,14 +47,16 @@ fn valid(objects: &Objects) {
     let (monitors, own): (Vec<&Value>, Vec<&Value>) = objects.values().partition(|object| of_operator(object));
     operator_accepts(&monitors);
     let Some(mut validate) = tool(Tool::KubernetesValidate) else { return };
+    validate.arg("--strict");
     let home = temporary();
     for (index, object) in own.iter().enumerate() {
         let file = home.path().join(format!("{index}.yaml"));
         std::fs::write(&file, object.to_string()).expect("a file can be written");
         validate.arg(file);
     }
-    let output = run(validate.arg("--strict"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = run(&mut validate);
+    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(output.status.success(), "{}", said.join("\n"));
 }
 
 fn fleet() -> Value {
