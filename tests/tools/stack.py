@@ -69,7 +69,8 @@ def resolved(value):
         # To AWS, aws:PrincipalArn of a session is the role's ARN; to the emulator, the session's own.
         return outputs["RoleArn"].replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/gate-1"
     if isinstance(value, dict):
-        return {key: resolved(item) for key, item in value.items()}
+        # What depends on a parameter is left out: none that it could depend on is given here.
+        return {key: resolved(item) for key, item in value.items() if not (isinstance(item, dict) and "Fn::If" in item)}
     return [resolved(item) for item in value] if isinstance(value, list) else value
 
 

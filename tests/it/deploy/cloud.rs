@@ -1,8 +1,9 @@
 //! The CloudFormation template: linted, then made on an emulator that holds everybody to IAM, and a gate run on what it made, by the role it made.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use crate::harness::{
 };
 
 const SOON: Duration = Duration::from_secs(20);
+/// The mesh stream of the domain that the tests' rules are of.
+const MESH: &str = "parcels-events";
 
 fn template() -> String {
     std::fs::read_to_string(repository().join("deploy/cloudformation/meshgate.yaml")).expect("a template")
@@ -82,18 +85,27 @@ impl Stack {
         environment
     }
 
-    /// The AWS CLI as the account's root, or as somebody. Gives what it said, `Err` where it was refused.
-    fn aws(&self, who: Option<&str>, arguments: &[&str]) -> Result<Value, String> {
-        let mut aws: Command = tool(Tool::AwsCli).expect("it is there with the emulator");
-        aws.args(["--endpoint-url", &self.emulator.endpoint(), "--output", "json"]).args(arguments);
-        if let Some(who) = who {
-            aws.envs(self.environment(who));
-        }
-        let output = run(&mut aws);
-        if output.status.success() {
-            return Ok(serde_json::from_slice(&output.stdout).unwrap_or(Value::Null));
-        }
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    /// Calls as the account's root (`None`) or as one of the template's people: what each gave, `Err` where it was refused.
+    fn ask<const N: usize>(&self, calls: [(Option<&str>, &str, &str, Value); N]) -> [Result<Value, String>; N] {
+        let mut python: Command = tool(Tool::Python).expect("it is there with the emulator");
+        python.arg(repository().join("tests/tools/calls.py")).arg(self.emulator.endpoint());
+        let calls = calls.map(|(who, service, operation, parameters)| {
+            json!([who.map(|who| &self.made[who]), service, operation, parameters])
+        });
+        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python starts");
+        child
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(Value::from(calls.to_vec()).to_string().as_bytes())
+            .expect("a reader");
+        let output = child.wait_with_output().expect("an end");
+        let answers: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+        let answers = answers.into_iter().map(|answer| match answer["refused"].as_str() {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(answer["ok"].clone()),
+        });
+        answers.collect::<Vec<_>>().try_into().expect("as many answers as calls")
     }
 
     /// A gate with the settings that the stack gives, by the role it made.
@@ -104,17 +116,16 @@ impl Stack {
         Gate::start(GateOptions { config: Some(settings), environment, ..GateOptions::default() })
     }
 
-    fn records(&self, stream: &str) -> usize {
-        let shards = self.aws(None, &["kinesis", "list-shards", "--stream-name", stream]).expect("shards");
+    /// How many records the mesh stream has.
+    fn on_mesh_stream(&self) -> usize {
+        let listed = self.ask([(None, "kinesis", "list_shards", json!({"StreamName": MESH}))]);
         let mut records = 0;
-        for shard in shards["Shards"].as_array().expect("shards") {
-            let id = shard["ShardId"].as_str().expect("an id");
-            let from =
-                ["kinesis", "get-shard-iterator", "--shard-iterator-type", "TRIM_HORIZON", "--stream-name", stream];
-            let iterator = self.aws(None, &[&from[..], &["--shard-id", id]].concat()).expect("an iterator");
-            let iterator = iterator["ShardIterator"].as_str().expect("an iterator").to_owned();
-            let got = self.aws(None, &["kinesis", "get-records", "--shard-iterator", &iterator]).expect("records");
-            records += got["Records"].as_array().map_or(0, Vec::len);
+        for shard in listed[0].as_ref().expect("shards")["Shards"].as_array().expect("shards") {
+            let from = json!({"StreamName": MESH, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"});
+            let [iterator] = self.ask([(None, "kinesis", "get_shard_iterator", from)]);
+            let at = json!({"ShardIterator": iterator.expect("an iterator")["ShardIterator"]});
+            let [got] = self.ask([(None, "kinesis", "get_records", at)]);
+            records += got.expect("records")["Records"].as_array().map_or(0, Vec::len);
         }
         records
     }
@@ -133,16 +144,16 @@ fn a_gate_does_its_work_by_the_stacks_role_and_nobody_passes_it_by() {
     let Some(stack) = stack else { return };
     let gate = stack.gate(&[]);
     let puts = [Put::new(good_parcel("1"), "k"), Put::new(bad_parcel("2"), "k"), Put::new(good_parcel("3"), "k")];
-    let answers = gate.kinesis().put_records("parcels-events", &puts).expect("an answer");
+    let answers = gate.kinesis().put_records(MESH, &puts).expect("an answer");
     assert_eq!(answers.len(), 3);
-    assert_eq!(stack.records("parcels-events"), 2);
-    let url =
-        stack.aws(None, &["sqs", "get-queue-url", "--queue-name", "parcels-dlq"]).expect("a queue")["QueueUrl"].clone();
-    let letters =
-        stack.aws(None, &["sqs", "receive-message", "--queue-url", url.as_str().expect("a URL")]).expect("letters");
-    assert_eq!(letters["Messages"].as_array().map(Vec::len), Some(1));
+    let url = format!("{}/000000000000/parcels-dlq", stack.emulator.endpoint());
     let bucket = "parcels-dead-letters-000000000000-us-east-1";
-    let archived = stack.aws(None, &["s3api", "list-objects-v2", "--bucket", bucket]).expect("objects");
+    let [letters, archived] = stack.ask([
+        (None, "sqs", "receive_message", json!({"QueueUrl": url})),
+        (None, "s3", "list_objects_v2", json!({"Bucket": bucket})),
+    ]);
+    assert_eq!(letters.expect("letters")["Messages"].as_array().map(Vec::len), Some(1));
+    let archived = archived.expect("objects");
     let key = archived["Contents"][0]["Key"].as_str().expect("an object");
     assert!(key.starts_with("meshgate/archive/domain=parcels/"), "{key}");
     wait_until("a notice", SOON, || {
@@ -150,31 +161,23 @@ fn a_gate_does_its_work_by_the_stacks_role_and_nobody_passes_it_by() {
     });
     was_never_refused(&gate);
 
-    // Somebody who may do everything with every stream.
-    let put = ["kinesis", "put-record", "--stream-name", "parcels-events", "--partition-key", "k", "--data", "eA=="];
-    let refused = stack.aws(Some("other"), &put).expect_err("the stream's policy refuses it");
+    // Somebody who may do everything with every stream; and the gate, which may do no more than its work.
+    let last = json!({"StreamName": MESH, "ShardId": "shardId-000000000000", "ShardIteratorType": "LATEST"});
+    let [passed_by, beyond @ ..] = stack.ask([
+        (Some("other"), "kinesis", "put_record", json!({"StreamName": MESH, "PartitionKey": "k", "Data": "x"})),
+        (Some("gate"), "kinesis", "delete_stream", json!({"StreamName": MESH})),
+        (Some("gate"), "kinesis", "get_shard_iterator", last),
+        (Some("gate"), "sqs", "receive_message", json!({"QueueUrl": url})),
+        (Some("gate"), "s3", "list_objects_v2", json!({"Bucket": bucket})),
+        (Some("gate"), "dynamodb", "list_tables", json!({})),
+    ]);
+    let refused = passed_by.expect_err("the stream's policy refuses it");
     assert!(refused.contains("AccessDenied") && refused.contains("explicit deny"), "{refused}");
-    assert_eq!(stack.records("parcels-events"), 2);
-    // The role may do no more than its work.
-    for beyond in [
-        &["sqs", "receive-message", "--queue-url", url.as_str().expect("a URL")][..],
-        &["kinesis", "delete-stream", "--stream-name", "parcels-events"],
-        &[
-            "kinesis",
-            "get-shard-iterator",
-            "--stream-name",
-            "parcels-events",
-            "--shard-id",
-            "shardId-000000000000",
-            "--shard-iterator-type",
-            "LATEST",
-        ],
-        &["s3api", "list-objects-v2", "--bucket", bucket],
-        &["dynamodb", "list-tables"],
-    ] {
-        let refused = stack.aws(Some("gate"), beyond).expect_err("it is not the gate's to do");
-        assert!(refused.contains("AccessDenied"), "{beyond:?}: {refused}");
+    for refused in beyond {
+        let refused = refused.expect_err("it is not the gate's to do");
+        assert!(refused.contains("AccessDenied"), "{refused}");
     }
+    assert_eq!(stack.on_mesh_stream(), 2);
 }
 
 /// The emulator's sequence numbers are none that a checkpoint could hold, so that streams are another's here: whose calls nobody checks.
@@ -192,7 +195,8 @@ fn a_gate_keeps_its_leases_in_the_stacks_table_by_its_role() {
         (counted(r#"settlement="forwarded""#) == 1.0 && counted(r#"settlement="quarantined""#) == 1.0).then_some(())
     });
     wait_until("a checkpoint of each shard", SOON, || {
-        let leases = stack.aws(None, &["dynamodb", "scan", "--table-name", "parcels-gate"]).expect("the table");
+        let [leases] = stack.ask([(None, "dynamodb", "scan", json!({"TableName": "parcels-gate"}))]);
+        let leases = leases.expect("the table");
         let numbers = leases["Items"]
             .as_array()?
             .iter()
@@ -206,26 +210,28 @@ fn a_gate_keeps_its_leases_in_the_stacks_table_by_its_role() {
 fn the_stacks_role_may_read_and_fan_out_the_one_stream() {
     let stack = Stack::create(&["Domain=parcels", "Reading=fan_out", "SourceStream=parcels-raw"]);
     let Some(stack) = stack else { return };
-    for stream in ["parcels-raw", "others"] {
-        stack
-            .aws(None, &["kinesis", "create-stream", "--stream-name", stream, "--shard-count", "1"])
-            .expect("a stream");
-        stack.aws(None, &["kinesis", "wait", "stream-exists", "--stream-name", stream]).expect("a stream");
+    let stream = |name| (None, "kinesis", "create_stream", json!({"StreamName": name, "ShardCount": 1}));
+    for made in stack.ask([stream("parcels-raw"), stream("others")]) {
+        made.expect("a stream");
     }
-    let iterator = |stream| {
-        let from = ["kinesis", "get-shard-iterator", "--shard-id", "shardId-000000000000", "--shard-iterator-type"];
-        stack.aws(Some("gate"), &[&from[..], &["LATEST", "--stream-name", stream]].concat())
-    };
-    let may = |arguments: &[&str]| {
-        stack.aws(Some("gate"), arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
-    };
-    let at = iterator("parcels-raw").expect("an iterator")["ShardIterator"].as_str().expect("an iterator").to_owned();
-    may(&["kinesis", "list-shards", "--stream-name", "parcels-raw"]);
-    may(&["kinesis", "get-records", "--shard-iterator", &at]);
-    may(&["kinesis", "describe-stream-summary", "--stream-name", "parcels-raw"]);
+    let from = |stream| json!({"StreamName": stream, "ShardId": "shardId-000000000000", "ShardIteratorType": "LATEST"});
+    let iterator = wait_until("the stream is there", SOON, || {
+        let [iterator] = stack.ask([(Some("gate"), "kinesis", "get_shard_iterator", from("parcels-raw"))]);
+        iterator.ok()
+    });
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/parcels-raw";
-    may(&["kinesis", "register-stream-consumer", "--stream-arn", arn, "--consumer-name", "meshgate"]);
-    let refused = iterator("others").expect_err("it is not the gate's to read");
+    let consumer = json!({"StreamARN": arn, "ConsumerName": "meshgate"});
+    let [others, allowed @ ..] = stack.ask([
+        (Some("gate"), "kinesis", "get_shard_iterator", from("others")),
+        (Some("gate"), "kinesis", "list_shards", json!({"StreamName": "parcels-raw"})),
+        (Some("gate"), "kinesis", "get_records", json!({"ShardIterator": iterator["ShardIterator"]})),
+        (Some("gate"), "kinesis", "describe_stream_summary", json!({"StreamName": "parcels-raw"})),
+        (Some("gate"), "kinesis", "register_stream_consumer", consumer),
+    ]);
+    for answer in allowed {
+        answer.expect("it is the gate's to do");
+    }
+    let refused = others.expect_err("it is not the gate's to read");
     assert!(refused.contains("AccessDenied"), "{refused}");
 }
 

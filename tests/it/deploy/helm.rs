@@ -10,11 +10,19 @@ use crate::harness::{Gate, GateOptions, GitRemote, Tool, copy_tree, repository, 
 
 /// What a chart makes of values. `Err` with Helm's words where it refuses; `None` without Helm.
 fn render(chart: &str, release: &str, values: &Value) -> Option<Result<Objects, String>> {
+    render_with(chart, release, values, &[])
+}
+
+/// The same with other files in the gate's chart.
+fn render_with(chart: &str, release: &str, values: &Value, files: &[(&str, &str)]) -> Option<Result<Objects, String>> {
     let mut python = tool(Tool::Helm)?;
     let home = temporary();
     // A copy: `helm dependency build` writes beside the chart.
     let charts = home.path().join("helm");
     copy_tree(&repository().join("deploy/helm"), &charts);
+    for (name, text) in files {
+        std::fs::write(charts.join("meshgate/files").join(name), text).expect("a file can be written");
+    }
     let values_file = home.path().join("values.json");
     std::fs::write(&values_file, values.to_string()).expect("a file can be written");
     python.env("HOME", home.path()).arg(repository().join("tests/tools/helm.py"));
@@ -133,6 +141,25 @@ fn a_fleet_is_a_deployment_that_is_never_all_gone() {
     // Whole numbers stay whole.
     let settings = one(&objects, "ConfigMap")["data"]["meshgate.yaml"].as_str().expect("settings");
     assert!(settings.contains("records_in_flight: 2000000\n"), "{settings}");
+}
+
+/// Prometheus' own templates are in them, which are not Helm's to fill in.
+#[test]
+fn recording_and_alerting_rules_are_taken_as_they_are() {
+    let rules = "groups:\n  - name: scores\n    interval: 30s\n    rules: [{record: a:b, expr: 'sum(x)'}]\n";
+    let alerts = "groups:\n  - name: alerts\n    rules:\n      - alert: Burning\n        expr: a:b > 0.5\n        for: 10m\n        \
+                  labels: {severity: page}\n        annotations: {summary: '{{ $labels.domain }} at {{ $value | humanize }}'}\n";
+    let files = [("rules.yaml", rules), ("alerts.yaml", alerts)];
+    let Some(rendered) = render_with("meshgate", "orders", &fleet(), &files) else { return };
+    let objects = rendered.expect("it renders");
+    valid(&objects);
+    let parsed = |text: &str| meshgate::contract::yaml::parse(text.as_bytes()).expect("YAML").value["groups"].clone();
+    let (mut expected, more) = (parsed(rules), parsed(alerts));
+    expected.as_array_mut().expect("groups").extend(more.as_array().expect("groups").iter().cloned());
+    let mut groups = one(&objects, "PrometheusRule")["spec"]["groups"].clone();
+    expected.sort_all_objects();
+    groups.sort_all_objects();
+    assert_eq!(groups, expected);
 }
 
 #[test]
