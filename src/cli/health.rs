@@ -23,7 +23,8 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 Examples:
   meshgate health                              the gate on this machine, by its settings
   meshgate health --admin 127.0.0.1:9570
-  HEALTHCHECK CMD [\"/meshgate\", \"health\"]      in a Dockerfile; in ECS: [\"CMD\", \"/meshgate\", \"health\"]
+  HEALTHCHECK CMD [\"/meshgate\", \"health\"]      in a Dockerfile
+  \"command\": [\"CMD\", \"/meshgate\", \"health\"]  in a task definition of ECS
 
 Exit codes: 0 ready; 1 draining, or no answer within two seconds; 2 usage or settings.")]
 pub struct HealthArgs {
