@@ -8,8 +8,12 @@ async function main() {
   for (const name of readdirSync(process.argv[2]).filter((name) => name.endsWith(".tf")).sort()) {
     const parsed = await parse(name, readFileSync(join(process.argv[2], name), "utf8"));
     for (const [block, bodies] of Object.entries(parsed)) {
+      // locals and terraform are lists, variables and outputs lists by name, resources lists by kind and name.
       if (Array.isArray(bodies)) merged[block] = [...(merged[block] ?? []), ...bodies];
-      else for (const [name, body] of Object.entries(bodies)) merged[block] = { ...merged[block], [name]: Array.isArray(body) ? body : { ...merged[block]?.[name], ...body } };
+      for (const [name, body] of Array.isArray(bodies) ? [] : Object.entries(bodies)) {
+        const before = merged[block]?.[name];
+        merged[block] = { ...merged[block], [name]: Array.isArray(body) ? body : { ...before, ...body } };
+      }
     }
   }
   console.log(JSON.stringify(merged));
