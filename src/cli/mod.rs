@@ -9,9 +9,11 @@ pub mod diff;
 pub mod dlq;
 pub mod docs;
 pub mod export;
+pub mod health;
 pub mod infer;
 pub mod judge;
 pub mod kcl;
+mod notify;
 pub mod output;
 mod rules;
 pub mod run;
@@ -68,6 +70,7 @@ enum Command {
     Export(export::ExportArgs),
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
+    Health(health::HealthArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -85,6 +88,7 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
+            Command::Health(args) => health::run(&args),
             Command::Demo(args) => demo::run(args),
         }
     }

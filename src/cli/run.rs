@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{FINDINGS, GOOD, TROUBLE, trouble};
+use super::{FINDINGS, GOOD, TROUBLE, notify, trouble};
 use crate::admin::{self, Admin};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::contract::RuleFiles;
@@ -132,7 +132,9 @@ pub(super) async fn serve<F: Future<Output = ()>>(
     tracing::info!(
         listen = %serving.listen, admin = %admin_address, backend = serving.backend, rules = revision, "gate is ready"
     );
+    notify::tell(notify::READY);
     until(serving.listen, admin_address).await;
+    notify::tell(notify::STOPPING);
     tokio::select! {
         stopped = serving.drain() => Ok(stopped),
         // Whoever says it twice does not want to wait.

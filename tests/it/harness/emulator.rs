@@ -48,6 +48,18 @@ impl Emulator {
         Some(Self::start("ministack", command, port, "Kinesis_20131202.ListStreams"))
     }
 
+    /// The same, holding whoever calls to what IAM says of them. The key of [`tool`]'s own environment is the account's root.
+    pub fn ministack_guarded() -> Option<Self> {
+        let mut command = tool(Tool::Ministack)?;
+        let (home, port) = (temporary(), free_port());
+        command.env("AUTH", "true").env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+        command.env("HOME", home.path()).env("TMPDIR", home.path()).current_dir(home.path());
+        let mut process = Process::spawn("ministack", &mut command);
+        // The harness's own calls are not signed, so that none can be answered.
+        process.until(START, |log| log.iter().any(|line| line.contains("Running on")).then_some(()));
+        Some(Self { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), _home: home })
+    }
+
     /// SQS and S3 on one port, by other people than ministack's. `None` when it is not installed.
     pub fn fauxqs() -> Option<Self> {
         let port = free_port();

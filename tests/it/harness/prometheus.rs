@@ -23,8 +23,6 @@ pub struct Prometheus {
 impl Prometheus {
     /// With these files of rules. `None` when it is not installed.
     pub fn scraping(targets: &[SocketAddr], rules: &[&Path]) -> Option<Self> {
-        let mut command = tool(Tool::Prometheus)?;
-        let home = temporary();
         let targets: Vec<_> = targets.iter().map(|t| format!("\"{t}\"")).collect();
         let config = format!(
             "global: {{scrape_interval: 250ms, evaluation_interval: 1s}}\n\
@@ -32,6 +30,13 @@ impl Prometheus {
              scrape_configs:\n  - {{job_name: meshgate, static_configs: [{{targets: [{}]}}]}}\n",
             targets.join(", ")
         );
+        Self::configured(&config)
+    }
+
+    /// With a `prometheus.yml`. `None` when it is not installed.
+    pub fn configured(config: &str) -> Option<Self> {
+        let mut command = tool(Tool::Prometheus)?;
+        let home = temporary();
         let file = home.path().join("prometheus.yml");
         std::fs::write(&file, config).expect("the config can be written");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));

@@ -25,6 +25,16 @@ pub enum Tool {
     Promtool,
     Hadolint,
     KubernetesValidate,
+    /// Python, with `helm_python`: Helm's own library.
+    Helm,
+    /// Node, with the schemas of the Prometheus operator's objects.
+    OperatorSchemas,
+    CfnLint,
+    /// Node, with HashiCorp's parser of HCL.
+    Hcl,
+    /// Docker Compose, which needs no engine to read a file.
+    Compose,
+    SystemdAnalyze,
     Chromium,
 }
 
@@ -65,6 +75,15 @@ pub fn tool(tool: Tool) -> Option<Command> {
             (found.clone(), found)
         }
         Tool::Hadolint => (venv("hadolint"), venv("hadolint")),
+        Tool::Helm => (venv("python"), python_package(&tools, "helm_python")),
+        Tool::OperatorSchemas => (PathBuf::from("node"), module("@kubernetes-models/prometheus-operator/package.json")),
+        Tool::CfnLint => (venv("cfn-lint"), venv("cfn-lint")),
+        Tool::Hcl => (PathBuf::from("node"), module("@cdktf/hcl2json/package.json")),
+        Tool::Compose => (venv("docker-compose"), venv("docker-compose")),
+        Tool::SystemdAnalyze => {
+            let found = on_path("systemd-analyze").unwrap_or_else(|| PathBuf::from("/usr/bin/systemd-analyze"));
+            (found.clone(), found)
+        }
         Tool::Chromium => {
             let found = on_path("chromium").unwrap_or_else(|| PathBuf::from("/usr/bin/chromium"));
             (found.clone(), found)
@@ -95,7 +114,7 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::TypeScript => {
             command.arg(module("typescript/bin/tsc"));
         }
-        Tool::Node | Tool::FoundationSdk => {
+        Tool::Node | Tool::FoundationSdk | Tool::OperatorSchemas | Tool::Hcl => {
             command.env("NODE_PATH", tools.join("node_modules"));
         }
         _ => {}

@@ -1,13 +1,13 @@
-//! The files of `deploy/` against the binary: what they name exists, and what they configure starts.
+//! Objects of Kubernetes against the binary: what they name exists, and what they configure starts. Those of `deploy/kubernetes`, and by the
+//! same terms those that the Helm chart makes.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use meshgate::contract::yaml;
 use serde_json::Value;
 
+use super::{Objects, add_objects, of_operator, one, strings};
 use crate::harness::{Gate, GateOptions, Tool, binary, repository, run, temporary, tool};
 
 fn manifests() -> Vec<PathBuf> {
@@ -19,40 +19,31 @@ fn manifests() -> Vec<PathBuf> {
 }
 
 /// Every object of every manifest, by kind and name.
-fn objects() -> BTreeMap<(String, String), Value> {
-    let mut objects = BTreeMap::new();
+pub fn written() -> Objects {
+    let mut objects = Objects::new();
     for path in manifests() {
         let text = std::fs::read_to_string(&path).expect("a readable manifest");
-        for document in text.split("\n---\n") {
-            // The reader of rule files: strict about duplicate keys.
-            let object = yaml::parse(document.as_bytes()).unwrap_or_else(|e| panic!("{}: {e:?}", path.display())).value;
-            let word =
-                |value: &Value| value.as_str().unwrap_or_else(|| panic!("{}: {object}", path.display())).to_owned();
-            let key = (word(&object["kind"]), word(&object["metadata"]["name"]));
-            assert!(objects.insert(key.clone(), object).is_none(), "{key:?} is there twice");
-        }
+        add_objects(&mut objects, &path.display().to_string(), &text);
     }
     objects
 }
 
-fn one<'a>(objects: &'a BTreeMap<(String, String), Value>, kind: &str) -> &'a Value {
-    let mut found = objects.iter().filter(|((k, _), _)| k == kind);
-    let first = found.next().unwrap_or_else(|| panic!("no {kind} in deploy/kubernetes"));
-    assert!(found.next().is_none(), "more than one {kind}");
-    first.1
-}
-
-fn strings(list: &Value) -> Vec<&str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
-}
-
 #[test]
 fn the_sidecar_uses_flags_ports_and_pages_that_exist() {
-    let objects = objects();
+    let objects = written();
     let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
     let gate = &pod["initContainers"][0];
     assert_eq!(gate["restartPolicy"], "Always", "that makes an init container a native sidecar");
+    uses_what_exists(gate);
 
+    let mut environments = pod["containers"].as_array().expect("containers").iter().flat_map(|c| c["env"].as_array());
+    let endpoint = environments.find_map(|e| e.iter().find(|v| v["name"] == "AWS_ENDPOINT_URL_KINESIS").cloned());
+    let listen = strings(&gate["args"]).into_iter().find_map(|a| a.strip_prefix("--listen=")).expect("--listen=");
+    assert_eq!(endpoint.expect("a producer's endpoint")["value"], format!("http://{listen}"));
+}
+
+/// The flags, ports and probes of a gate's container.
+pub fn uses_what_exists(gate: &Value) {
     let help = run(Command::new(binary()).args(["run", "--help"]));
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let arguments = strings(&gate["args"]);
@@ -74,10 +65,6 @@ fn the_sidecar_uses_flags_ports_and_pages_that_exist() {
     };
     assert_eq!(admin.rsplit(':').next(), Some(named("admin").as_str()));
 
-    let mut environments = pod["containers"].as_array().expect("containers").iter().flat_map(|c| c["env"].as_array());
-    let endpoint = environments.find_map(|e| e.iter().find(|v| v["name"] == "AWS_ENDPOINT_URL_KINESIS").cloned());
-    assert_eq!(endpoint.expect("a producer's endpoint")["value"], format!("http://{listen}"));
-
     let live = Gate::start(GateOptions::default());
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let get = &gate[probe]["httpGet"];
@@ -88,24 +75,29 @@ fn the_sidecar_uses_flags_ports_and_pages_that_exist() {
 
 #[test]
 fn the_sidecar_runs_without_privileges() {
-    let objects = objects();
+    let objects = written();
     let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
-    let gate = &pod["initContainers"][0];
-    let security = &gate["securityContext"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    has_no_privileges(&pod["initContainers"][0]);
+}
+
+/// What a gate's container may do.
+pub fn has_no_privileges(gate: &Value) {
+    let security = &gate["securityContext"];
+    assert_eq!(security["runAsNonRoot"], true);
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(security["allowPrivilegeEscalation"], false);
     assert_eq!(strings(&security["capabilities"]["drop"]), ["ALL"]);
     assert!(gate["resources"]["limits"]["memory"].is_string() && gate["resources"]["requests"]["cpu"].is_string());
     for mount in gate["volumeMounts"].as_array().expect("mounts") {
         // On AWS the gate writes what checks remember, and nothing else.
-        let is_state = mount["name"] == "state" && mount["mountPath"] == "/var/lib/meshgate";
+        let is_state = mount["name"] == "meshgate-state" && mount["mountPath"] == "/var/lib/meshgate";
         assert!(is_state || mount["readOnly"] == true, "{mount}");
     }
     // The image runs as the user that the manifest asks for.
     let dockerfile = std::fs::read_to_string(repository().join("deploy/Dockerfile")).expect("a Dockerfile");
     let user = dockerfile.lines().rev().find_map(|l| l.strip_prefix("USER ")).expect("a USER");
-    assert_eq!(user.split(':').next(), Some(pod["securityContext"]["runAsUser"].to_string().as_str()));
+    assert_eq!(user.split(':').next(), Some(security["runAsUser"].to_string().as_str()));
 }
 
 /// A volume of a ConfigMap as the kubelet lays it out: files behind a hidden directory and symbolic links.
@@ -131,8 +123,12 @@ fn mount(config_map: &Value, items: &Value, at: &Path) {
 
 #[test]
 fn the_config_maps_hold_rules_that_compile_and_settings_that_start() {
-    let objects = objects();
-    let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
+    start_what_is_configured(&written());
+}
+
+/// Mounts the ConfigMaps as the kubelet does, and starts the sidecar's gate with them.
+pub fn start_what_is_configured(objects: &Objects) {
+    let pod = &one(objects, "Deployment")["spec"]["template"]["spec"];
     let gate = &pod["initContainers"][0];
     let volume_at = |path: &str| {
         let mounts = gate["volumeMounts"].as_array().expect("mounts");
@@ -141,7 +137,7 @@ fn the_config_maps_hold_rules_that_compile_and_settings_that_start() {
         let volumes = pod["volumes"].as_array().expect("volumes");
         let source = &volumes.iter().find(|v| v["name"] == *name).expect("the volume")["configMap"];
         let key = ("ConfigMap".to_owned(), source["name"].as_str().expect("a ConfigMap").to_owned());
-        (objects.get(&key).unwrap_or_else(|| panic!("{key:?} is not in deploy/kubernetes")), &source["items"])
+        (objects.get(&key).unwrap_or_else(|| panic!("{key:?} is not there")), &source["items"])
     };
     let arguments = strings(&gate["args"]);
     let flag = |name: &str| arguments.iter().find_map(|a| a.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
@@ -175,13 +171,16 @@ fn the_config_maps_hold_rules_that_compile_and_settings_that_start() {
 #[test]
 fn kubernetes_own_schemas_accept_the_manifests() {
     let Some(mut validate) = tool(Tool::KubernetesValidate) else { return };
-    let output = run(validate.arg("--strict").args(manifests()));
+    // The operator's kinds are not Kubernetes' own.
+    let own = manifests().into_iter().filter(|path| !path.ends_with("podmonitor.yaml"));
+    let output = run(validate.arg("--strict").args(own));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
-fn hadolint_accepts_the_dockerfile() {
-    let Some(mut hadolint) = tool(Tool::Hadolint) else { return };
-    let output = run(hadolint.arg(repository().join("deploy/Dockerfile")));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+fn the_operators_schemas_accept_the_manifests() {
+    let objects = written();
+    let monitors: Vec<&Value> = objects.values().filter(|object| of_operator(object)).collect();
+    assert_eq!(monitors.len(), 1, "the PodMonitor");
+    super::operator_accepts(&monitors);
 }
