@@ -284,7 +284,11 @@ mod tests {
 
     #[test]
     fn github_is_shown_the_line_of_what_was_expected() {
-        check("forward", Format::Github, FINDINGS, &expect![[r#"
+        check(
+            "forward",
+            Format::Github,
+            FINDINGS,
+            &expect![[r#"
             shop/sold 1.0.0
               FAIL  quarantine  unpaid
 
@@ -299,7 +303,8 @@ mod tests {
 
             1 example: 0 passed, 1 failed; 1 rule that no example fails
             ::error file=rules/shop/sold.yaml,line=8,endLine=8,col=6,endColumn=12,title=meshgate example-fails::example "unpaid" fails: verdict quarantine, expected forward
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]

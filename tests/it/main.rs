@@ -26,6 +26,7 @@ mod odcs;
 mod pipe;
 mod readme;
 mod replay;
+mod rule_ci;
 mod rules;
 mod rules_git;
 mod shards;
