@@ -222,16 +222,21 @@ fn a_pull_request_is_told_what_it_means_on_the_lines_it_changes() {
         "{steps:#?}"
     );
     let commands = steps[3].commands();
-    check(&commands, &expect![[r#"
+    check(
+        &commands,
+        &expect![[r#"
         ::error file=contracts/parcels/schemas/parcel.sent.v1.json,line=4,endLine=4,col=16,endColumn=24,title=meshgate diff::parcels/parcel.sent: not backward compatible: what was accepted may be refused%0A/colour: required was optional, is required
         ::error file=contracts/parcels/parcel.sent.yaml,line=6,endLine=6,col=3,endColumn=10,title=meshgate diff::parcels/parcel.sent: the version is 1.1.0; what changed asks for a major one, so write 2.0.0 or higher
         ::warning file=contracts/parcels/parcel.sent.yaml,line=22,endLine=22,col=5,endColumn=13,title=meshgate diff::parcels/parcel.sent: rule heavy changed (mode, severity): may now quarantine, no longer counts as shadow
-    "#]]);
+    "#]],
+    );
     let (annotated, changed) = (annotated(&commands), changed_lines(&clone));
     assert!(annotated.is_subset(&changed), "{annotated:?} are not all of {changed:?}");
     assert!(steps[3].log.contains("rule heavy changed (mode, severity): may now quarantine"), "{}", steps[3].log);
     let summary = steps[3].summary.replace(&git(&clone, &["rev-parse", "--short=12", "HEAD"]), "NEW");
-    check(&summary.replace(&git(&clone, &["rev-parse", "--short=12", "HEAD~5"]), "OLD"), &expect![[r#"
+    check(
+        &summary.replace(&git(&clone, &["rev-parse", "--short=12", "HEAD~5"]), "OLD"),
+        &expect![[r#"
         ### meshgate diff: findings
 
         OLD to NEW: 0 contracts added, 0 removed, 1 changed, 0 unchanged
@@ -245,7 +250,8 @@ fn a_pull_request_is_told_what_it_means_on_the_lines_it_changes() {
         | --- | --- | --- | --- | --- | --- |
         | parcels/parcel.sent | changed | 1.0.0 to 1.1.0 | no | yes | rule heavy changed (mode, severity): may now quarantine, no longer counts as shadow<br>examples changed |
 
-    "#]]);
+    "#]],
+    );
 
     // Somebody may allow a break; the version has to say so all the same.
     let mut action = action;
@@ -275,11 +281,16 @@ fn an_example_that_fails_is_shown_and_hides_nothing() {
         [FIND, ("meshgate check", Some(0)), ("meshgate test", Some(1)), ("meshgate diff", Some(0))]
     );
     let commands = steps[2].commands();
-    check(&commands, &expect![[r#"
+    check(
+        &commands,
+        &expect![[r#"
         ::error file=contracts/parcels/parcel.sent.yaml,line=28,endLine=28,col=5,endColumn=11,title=meshgate example-fails::example "a parcel" fails: verdict forward, expected drop
-    "#]]);
+    "#]],
+    );
     assert!(annotated(&commands).is_subset(&changed_lines(&action.clone())));
-    check(&steps[2].summary, &expect![[r####"
+    check(
+        &steps[2].summary,
+        &expect![[r####"
         ### meshgate test: failed
 
         2 examples: 1 passed, 1 failed; 3 rules that no example fails
@@ -292,7 +303,8 @@ fn an_example_that_fails_is_shown_and_hides_nothing() {
         | --- | --- | --- | --- |
         | parcels/parcel.sent 1.0.0 | 2 | 1 | schema, recipient\_missing, heavy |
 
-    "####]]);
+    "####]],
+    );
 }
 
 #[test]
@@ -302,11 +314,16 @@ fn rules_that_do_not_compile_are_shown_and_end_it() {
     let steps = action.run();
     assert_eq!(codes(&steps), [FIND, ("meshgate check", Some(1))]);
     let commands = steps[1].commands();
-    check(&commands, &expect![[r#"
+    check(
+        &commands,
+        &expect![[r#"
         ::error file=contracts/parcels/parcel.sent.yaml,line=19,endLine=19,col=36,endColumn=38,title=meshgate bad-expression::not expected here: 'kg'
-    "#]]);
+    "#]],
+    );
     assert_eq!(annotated(&commands), changed_lines(&action.clone()));
-    check(&steps[1].summary, &expect![[r#"
+    check(
+        &steps[1].summary,
+        &expect![[r#"
         ### meshgate check: failed
 
         0 domains and 0 contracts good; 1 error, 0 warnings; not usable: parcels
@@ -315,7 +332,8 @@ fn rules_that_do_not_compile_are_shown_and_end_it() {
         | --- | --- | --- |
         | contracts/parcels/parcel.sent.yaml:19 | error bad-expression | not expected here: 'kg' |
 
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -453,11 +471,16 @@ impl Hooks {
         copy_tree(&parcels_rules(), &theirs.join("contracts"));
         std::fs::write(theirs.join("README.md"), "rules\n").expect("a file");
         let rev = git(&ours, &["rev-parse", "HEAD"]);
-        let config = format!(
-            "repos:\n  - repo: {}\n    rev: {rev}\n    hooks:\n      - {{id: meshgate-check, args: [contracts]}}\n      \
-             - {{id: meshgate-test, args: [contracts]}}\n      - {{id: meshgate-diff, args: [main, contracts]}}\n",
-            ours.display()
-        );
+        // What the guide says, for this repository, directory and branch.
+        let guide = std::fs::read_to_string(repository().join("docs/rule-ci.md")).expect("a guide");
+        let config =
+            guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
+        let config = config
+            .replace("https://github.com/your-organisation/meshgate", ours.to_str().expect("a printable path"))
+            .replace(&"0".repeat(40), &rev)
+            .replace("check\n", "check\n        args: [contracts]\n")
+            .replace("test\n", "test\n        args: [contracts]\n")
+            .replace("diff\n", "diff\n        args: [main, contracts]\n");
         std::fs::write(theirs.join(".pre-commit-config.yaml"), config).expect("a file");
         git(&theirs, &["init", "-q", "-b", "main"]);
         git(&theirs, &["add", "."]);
