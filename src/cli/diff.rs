@@ -21,9 +21,6 @@ use crate::contract::{self, Compiled, RuleFiles, diagnostic};
 use crate::diff::sample::Tally;
 use crate::diff::{self, Change, Report};
 
-/// Where rule files are unless told otherwise.
-const RULES: &str = "rules";
-
 /// Say what a change of rule files means: compatibility, rules, versions, and verdicts on real events
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -92,6 +89,13 @@ impl From<Allow> for diff::Allow {
     }
 }
 
+impl DiffArgs {
+    /// Where the rule files are.
+    fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("rules"))
+    }
+}
+
 /// One set of rules.
 pub(super) struct Side {
     files: RuleFiles,
@@ -117,12 +121,13 @@ struct Outcome {
 }
 
 fn compare(args: &DiffArgs) -> Result<Outcome, String> {
-    let dir = args.dir.as_deref().unwrap_or(Path::new(RULES));
+    let dir = args.dir();
     let files = rules::read(dir).map_err(|error| error.to_string())?;
     let new = Side::compile(files, rules::revision(dir));
     if !new.compiled.is_good() {
         let told = &new.compiled.diagnostics;
-        eprint!("{}", diagnostic::text(told, &new.files, &prefix(dir), io::stderr().is_terminal()));
+        let told = diagnostic::text(told, &new.files, &prefix(dir), io::stderr().is_terminal());
+        eprint!("{}", if github::is_here() { github::harmless(&told) } else { told });
         return Err("the new rules do not compile, so nothing was compared; `meshgate check` shows this too".to_owned());
     }
     let old = old_side(args, dir)?;
@@ -173,7 +178,7 @@ impl Outcome {
             Format::Text => text::write(self, &text::Paint::new(args.color.is_on()), out)?,
             Format::Json => self.write_json(tally, out)?,
             Format::Github => {
-                let prefix = github::prefix(args.dir.as_deref().unwrap_or(Path::new(RULES)));
+                let prefix = github::prefix(args.dir());
                 github::tell(&annotated::told(self, args, &prefix)?, &prefix, out)?;
             }
         }

@@ -158,7 +158,7 @@ fn property(text: &str) -> String {
 ///
 /// The runner trims a line, and compares by the rules of a language, for which some characters do not exist; a line that does
 /// not begin with an ASCII letter, digit or sign is therefore set off by a bar.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let text = printable_lines(text);
     let mut safe = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {

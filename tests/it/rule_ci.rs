@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use meshgate::contract::yaml;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -193,10 +193,6 @@ fn annotated(commands: &str) -> BTreeSet<(String, u32)> {
     commands.lines().map(|line| place(line).unwrap_or_else(|| panic!("no place: {line}"))).collect()
 }
 
-fn check(told: &str, expected: &Expect) {
-    expected.assert_eq(told);
-}
-
 #[test]
 fn a_pull_request_is_told_what_it_means_on_the_lines_it_changes() {
     let action = Action::new();
@@ -222,21 +218,16 @@ fn a_pull_request_is_told_what_it_means_on_the_lines_it_changes() {
         "{steps:#?}"
     );
     let commands = steps[3].commands();
-    check(
-        &commands,
-        &expect![[r#"
+    expect![[r#"
         ::error file=contracts/parcels/schemas/parcel.sent.v1.json,line=4,endLine=4,col=16,endColumn=24,title=meshgate diff::parcels/parcel.sent: not backward compatible: what was accepted may be refused%0A/colour: required was optional, is required
         ::error file=contracts/parcels/parcel.sent.yaml,line=6,endLine=6,col=3,endColumn=10,title=meshgate diff::parcels/parcel.sent: the version is 1.1.0; what changed asks for a major one, so write 2.0.0 or higher
         ::warning file=contracts/parcels/parcel.sent.yaml,line=22,endLine=22,col=5,endColumn=13,title=meshgate diff::parcels/parcel.sent: rule heavy changed (mode, severity): may now quarantine, no longer counts as shadow
-    "#]],
-    );
+    "#]].assert_eq(&commands);
     let (annotated, changed) = (annotated(&commands), changed_lines(&clone));
     assert!(annotated.is_subset(&changed), "{annotated:?} are not all of {changed:?}");
     assert!(steps[3].log.contains("rule heavy changed (mode, severity): may now quarantine"), "{}", steps[3].log);
     let summary = steps[3].summary.replace(&git(&clone, &["rev-parse", "--short=12", "HEAD"]), "NEW");
-    check(
-        &summary.replace(&git(&clone, &["rev-parse", "--short=12", "HEAD~5"]), "OLD"),
-        &expect![[r#"
+    expect![[r#"
         ### meshgate diff: findings
 
         OLD to NEW: 0 contracts added, 0 removed, 1 changed, 0 unchanged
@@ -250,8 +241,7 @@ fn a_pull_request_is_told_what_it_means_on_the_lines_it_changes() {
         | --- | --- | --- | --- | --- | --- |
         | parcels/parcel.sent | changed | 1.0.0 to 1.1.0 | no | yes | rule heavy changed (mode, severity): may now quarantine, no longer counts as shadow<br>examples changed |
 
-    "#]],
-    );
+    "#]].assert_eq(&summary.replace(&git(&clone, &["rev-parse", "--short=12", "HEAD~5"]), "OLD"));
 
     // Somebody may allow a break; the version has to say so all the same.
     let mut action = action;
@@ -281,16 +271,11 @@ fn an_example_that_fails_is_shown_and_hides_nothing() {
         [FIND, ("meshgate check", Some(0)), ("meshgate test", Some(1)), ("meshgate diff", Some(0))]
     );
     let commands = steps[2].commands();
-    check(
-        &commands,
-        &expect![[r#"
+    expect![[r#"
         ::error file=contracts/parcels/parcel.sent.yaml,line=28,endLine=28,col=5,endColumn=11,title=meshgate example-fails::example "a parcel" fails: verdict forward, expected drop
-    "#]],
-    );
+    "#]].assert_eq(&commands);
     assert!(annotated(&commands).is_subset(&changed_lines(&action.clone())));
-    check(
-        &steps[2].summary,
-        &expect![[r####"
+    expect![[r####"
         ### meshgate test: failed
 
         2 examples: 1 passed, 1 failed; 3 rules that no example fails
@@ -303,8 +288,8 @@ fn an_example_that_fails_is_shown_and_hides_nothing() {
         | --- | --- | --- | --- |
         | parcels/parcel.sent 1.0.0 | 2 | 1 | schema, recipient\_missing, heavy |
 
-    "####]],
-    );
+    "####]]
+    .assert_eq(&steps[2].summary);
 }
 
 #[test]
@@ -314,16 +299,11 @@ fn rules_that_do_not_compile_are_shown_and_end_it() {
     let steps = action.run();
     assert_eq!(codes(&steps), [FIND, ("meshgate check", Some(1))]);
     let commands = steps[1].commands();
-    check(
-        &commands,
-        &expect![[r#"
+    expect![[r#"
         ::error file=contracts/parcels/parcel.sent.yaml,line=19,endLine=19,col=36,endColumn=38,title=meshgate bad-expression::not expected here: 'kg'
-    "#]],
-    );
+    "#]].assert_eq(&commands);
     assert_eq!(annotated(&commands), changed_lines(&action.clone()));
-    check(
-        &steps[1].summary,
-        &expect![[r#"
+    expect![[r#"
         ### meshgate check: failed
 
         0 domains and 0 contracts good; 1 error, 0 warnings; not usable: parcels
@@ -332,8 +312,8 @@ fn rules_that_do_not_compile_are_shown_and_end_it() {
         | --- | --- | --- |
         | contracts/parcels/parcel.sent.yaml:19 | error bad-expression | not expected here: 'kg' |
 
-    "#]],
-    );
+    "#]]
+    .assert_eq(&steps[1].summary);
 }
 
 #[test]
@@ -377,24 +357,24 @@ fn meshgate_is_taken_from_an_image_or_built_from_the_actions_own_source() {
     }
     let made = action.home.path().join("temp/meshgate/bin");
     action.path = format!("{}:/usr/bin:/bin:{}", bin.display(), made.display());
-    let called = || {
+    let called = |action: &Action| {
         let called = std::fs::read_to_string(action.home.path().join("called")).expect("something was called");
         std::fs::remove_file(action.home.path().join("called")).expect("a file");
-        called.replace(action.home.path().to_str().expect("a text"), "HOME")
+        called.replace(action.home.path().to_str().expect("a text"), "HOME").replace("//", "/")
     };
     let steps = action.run();
     assert_eq!(codes(&steps)[..3], [FIND, ("Build meshgate", Some(0)), ("meshgate check", Some(0))], "{steps:#?}");
     let source = repository().join("deploy/github/../..");
     let expected = format!("cargo install --locked --path {} --root HOME/temp/meshgate\n", source.display());
-    assert_eq!(called().replace("//", "/"), expected);
+    assert_eq!(called(&action), expected);
 
     std::fs::remove_dir_all(&made).expect("what was built");
-    let mut action = Action { inputs: [("image", "example.com/meshgate:1"), ("path", "contracts")].into(), ..action };
+    action.inputs.insert("image", "example.com/meshgate:1");
     let steps = action.run();
     assert_eq!(codes(&steps)[..2], [FIND, ("meshgate check", Some(0))], "{steps:#?}");
-    let called = std::fs::read_to_string(action.home.path().join("called")).expect("something was called");
-    assert!(called.starts_with("docker create example.com/meshgate:1\ndocker cp c1:/meshgate "), "{called}");
-    action.inputs.clear();
+    let expected = "docker create example.com/meshgate:1\n\
+                    docker cp c1:/meshgate HOME/temp/meshgate/bin/meshgate\ndocker rm c1\n";
+    assert_eq!(called(&action), expected);
 }
 
 /// What a name, a message and an example may hold, and what would be made of it.
@@ -416,6 +396,15 @@ fn words_of_rule_files_are_no_workflow_commands() {
         let failed = step.name == "meshgate test";
         assert!(!failed || text.collect::<String>().contains("# #[add-mask]parcels"), "{}", step.log);
     }
+    // The runner reads standard error too, where diff tells of rules that do not compile.
+    action.change(CONTRACT, "slo:", "\"##[add-mask]parcels\": 1\nslo:");
+    let mut diff = Command::new(binary());
+    diff.env_clear().env("PATH", &action.path).env("GITHUB_ACTIONS", "true").current_dir(action.clone());
+    let output = run(diff.args(["diff", "HEAD~1", "contracts"]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("# #[add-mask]") && !said.contains("##["), "{said}");
+    assert!(said.ends_with("\n::error title=meshgate::the new rules do not compile, so nothing was compared; `meshgate check` shows this too\n"));
 }
 
 #[test]

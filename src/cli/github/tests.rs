@@ -91,12 +91,12 @@ fn the_words_of_rule_files_are_no_commands() {
         | ::error::forged
         |   ::stop-commands::x
         fine # #[add-mask]e
-        |  ::error::a
-        | ​::error::b
+        | (nbsp)::error::a
+        | (zwsp)::error::b
         run\u000d::debug::c
         | : d
     "#]]
-    .assert_eq(&shown);
+    .assert_eq(&shown.replace('\u{a0}', "(nbsp)").replace('\u{200b}', "(zwsp)"));
 }
 
 #[test]
