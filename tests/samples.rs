@@ -52,6 +52,6 @@ proptest::proptest! {
             diagnostic::text(&compiled.diagnostics, &files, "rules/", colour);
         }
         diagnostic::sarif(&compiled.diagnostics, "rules/");
-        diagnostic::github(&compiled.diagnostics, "rules/");
+        diagnostic::json(&compiled.diagnostics, "rules/");
     }
 }

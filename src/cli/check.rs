@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::github::markdown::Markdown;
+use super::github::{self, Annotation, Told};
 use super::rules::{self, Loaded, RulesArgs, count};
 use super::{FINDINGS, GOOD};
 use crate::contract::diagnostic::{self, Level};
@@ -14,16 +16,19 @@ use crate::contract::diagnostic::{self, Level};
 #[command(after_help = "\
 Examples:
   meshgate check                            the domains in ./rules
-  meshgate check contracts --format github  annotations on a pull request
+  meshgate check contracts --format github  in a step of GitHub Actions: annotations, a summary
   meshgate check --format sarif > out.sarif for code scanning
+
+In a step of GitHub Actions (GITHUB_ACTIONS=true, no terminal) the format is github unless told
+otherwise: docs/rule-ci.md has a workflow and hooks.
 
 Exit codes: 0 good (warnings at most), 1 an error in some file, 2 the directory cannot be read.")]
 pub struct CheckArgs {
     #[command(flatten)]
     pub rules: RulesArgs,
-    /// How to tell what was found.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    /// How to tell what was found [default: text; github in a step of GitHub Actions].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -35,27 +40,43 @@ pub enum Format {
     Json,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
-    /// GitHub workflow commands, which annotate a pull request.
+    /// As text, with annotations for a pull request and a summary of the job.
     Github,
 }
 
 pub fn run(args: &CheckArgs) -> ExitCode {
-    rules::over(&args.rules, |loaded, out| write(loaded, args.format, out))
+    let format = args.format.unwrap_or(if github::is_here() { Format::Github } else { Format::Text });
+    rules::over(&args.rules, format == Format::Github, |loaded, out| write(loaded, format, out))
 }
 
 fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8> {
     let diagnostics = &loaded.compiled.diagnostics;
+    let text = || format!("{}{}\n", loaded.text(diagnostics), summary(loaded));
     let told = match format {
-        Format::Text => loaded.text(diagnostics),
+        Format::Text => text(),
         Format::Json => diagnostic::json(diagnostics, &loaded.prefix),
         Format::Sarif => diagnostic::sarif(diagnostics, &loaded.prefix),
-        Format::Github => diagnostic::github(diagnostics, &loaded.prefix),
+        Format::Github => {
+            let annotations = diagnostics.iter().map(Annotation::of).collect();
+            github::tell(&Told { log: text(), annotations, summary: page(loaded) }, &loaded.prefix, out)?;
+            String::new()
+        }
     };
     out.write_all(told.as_bytes())?;
-    if format == Format::Text {
-        writeln!(out, "{}", summary(loaded))?;
-    }
     Ok(if loaded.compiled.is_good() { GOOD } else { FINDINGS })
+}
+
+/// The job's summary.
+fn page(loaded: &Loaded) -> Markdown {
+    let diagnostics = &loaded.compiled.diagnostics;
+    let mut page = Markdown::default();
+    page.heading(if loaded.compiled.is_good() { "meshgate check: good" } else { "meshgate check: failed" });
+    page.paragraph(&summary(loaded));
+    let row = |d: &diagnostic::Diagnostic| {
+        [loaded.shown(&d.place), format!("{} {}", d.level.as_str(), d.code.as_str()), d.in_full()]
+    };
+    page.table(["Where", "Kind", "What"], diagnostics.iter().map(row).collect());
+    page
 }
 
 fn summary(loaded: &Loaded) -> String {
@@ -105,11 +126,16 @@ mod tests {
         let (code, out) = check(&files, Format::Text);
         assert_eq!(code, FINDINGS);
         assert!(out.contains("rules/a/b.yaml:2:1") && out.ends_with("not usable: a\n"), "{out}");
-        for format in [Format::Json, Format::Sarif, Format::Github] {
+        for format in [Format::Json, Format::Sarif] {
             let (code, out) = check(&files, format);
             assert_eq!(code, FINDINGS);
             assert!(out.contains("unknown-key") && !out.contains("not usable"), "{out}");
         }
+        let (code, told) = check(&files, Format::Github);
+        assert_eq!(code, FINDINGS);
+        let annotation =
+            "\n::error file=rules/a/b.yaml,line=2,endLine=2,col=1,endColumn=9,title=meshgate unknown-key::";
+        assert!(told.starts_with(&out) && told.contains(annotation), "{told}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `meshgate diff`: what a change of rule files means, before it is merged.
 
+mod annotated;
 mod sample;
 mod text;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::rules::{Color, exit, prefix};
-use super::{FINDINGS, GOOD, output, trouble};
+use super::{FINDINGS, GOOD, github, output};
 use crate::config::git::run::CallError;
 use crate::config::history::HistoryError;
 use crate::config::{history, rules};
@@ -29,6 +30,7 @@ Examples:
   meshgate diff rules.old rules.new             two directories
   meshgate diff main --sample events.ndjson --stream orders-events --fail-on-verdicts
   meshgate diff main --dlq                      which dead letters the new rules would forward
+  meshgate diff origin/main --format github     in a step of GitHub Actions: annotations, a summary
 
 Exit codes: 0 nothing to object to; 1 an incompatibility that is not allowed, a version that did not
 move enough, or (with --fail-on-verdicts) a verdict that changed; 2 usage or operational error.")]
@@ -48,9 +50,9 @@ pub struct DiffArgs {
     /// Exit with 1 when a verdict changed
     #[arg(long)]
     fail_on_verdicts: bool,
-    /// How to tell it
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// How to tell it [default: text; github in a step of GitHub Actions]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Whether to colour text for a terminal
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -72,6 +74,8 @@ enum Format {
     Text,
     /// One JSON object a line: a `domain`, a `contract`, a `verdict`, and one `summary`.
     Json,
+    /// As text, with annotations for a pull request and a summary of the job
+    Github,
 }
 
 impl From<Allow> for diff::Allow {
@@ -82,6 +86,13 @@ impl From<Allow> for diff::Allow {
             Allow::Full => Self::Full,
             Allow::None => Self::None,
         }
+    }
+}
+
+impl DiffArgs {
+    /// Where the rule files are.
+    fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("rules"))
     }
 }
 
@@ -96,27 +107,27 @@ pub(super) struct Side {
 pub fn run(args: &DiffArgs) -> ExitCode {
     match compare(args) {
         Ok(outcome) => exit(|out| outcome.write(args, out)),
-        Err(message) => trouble(message),
+        Err(message) => github::trouble(message),
     }
 }
 
 /// Everything that is told.
 struct Outcome {
-    /// What the two sets are called.
-    old: String,
-    new: String,
+    old: Side,
+    new: Side,
     report: Report,
     /// The verdicts on real events, where some were given.
     sample: Option<sample::Sample>,
 }
 
 fn compare(args: &DiffArgs) -> Result<Outcome, String> {
-    let dir = args.dir.as_deref().unwrap_or(Path::new("rules"));
+    let dir = args.dir();
     let files = rules::read(dir).map_err(|error| error.to_string())?;
     let new = Side::compile(files, rules::revision(dir));
     if !new.compiled.is_good() {
         let told = &new.compiled.diagnostics;
-        eprint!("{}", diagnostic::text(told, &new.files, &prefix(dir), io::stderr().is_terminal()));
+        let told = diagnostic::text(told, &new.files, &prefix(dir), io::stderr().is_terminal());
+        eprint!("{}", if github::is_here() { github::harmless(&told) } else { told });
         return Err("the new rules do not compile, so nothing was compared; `meshgate check` shows this too".to_owned());
     }
     let old = old_side(args, dir)?;
@@ -125,7 +136,7 @@ fn compare(args: &DiffArgs) -> Result<Outcome, String> {
     }
     let sample = args.sample.judge(&old.compiled.set, &new.compiled.set)?;
     let report = diff::compare((&old.files, &old.compiled.set), (&new.files, &new.compiled.set), args.allow.into());
-    Ok(Outcome { old: old.name, new: new.name, report, sample })
+    Ok(Outcome { old, new, report, sample })
 }
 
 /// Two directories are compared only when both are named: a branch may well be called as some directory.
@@ -163,9 +174,13 @@ impl Side {
 impl Outcome {
     fn write(&self, args: &DiffArgs, out: &mut dyn Write) -> io::Result<u8> {
         let tally = self.sample.as_ref().map(|sample| &sample.tally);
-        match args.format {
+        match args.format.unwrap_or(if github::is_here() { Format::Github } else { Format::Text }) {
             Format::Text => text::write(self, &text::Paint::new(args.color.is_on()), out)?,
             Format::Json => self.write_json(tally, out)?,
+            Format::Github => {
+                let prefix = github::prefix(args.dir());
+                github::tell(&annotated::told(self, args, &prefix)?, &prefix, out)?;
+            }
         }
         let verdicts = args.fail_on_verdicts && tally.is_some_and(|tally| tally.changed > 0);
         let objects = self.report.findings().next().is_some() || verdicts;
@@ -183,7 +198,7 @@ impl Outcome {
             line("verdict", &value, out)?;
         }
         let mut summary = json!({
-            "old": self.old, "new": self.new,
+            "old": self.old.name, "new": self.new.name,
             "added": report.count(Change::Added), "removed": report.count(Change::Removed),
             "changed": report.count(Change::Changed), "unchanged": report.count(Change::Unchanged),
             "findings": report.findings().count(),

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod dlq;
 pub mod docs;
 pub mod export;
+mod github;
 pub mod health;
 pub mod infer;
 pub mod judge;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{GOOD, trouble};
+use super::{GOOD, github, trouble};
 use crate::config::rules;
 use crate::contract::{self, Compiled, RuleFiles, diagnostic};
 
@@ -64,17 +64,32 @@ impl RulesArgs {
     }
 }
 
-/// Runs a command over the rule files of a directory, as [`exit`] does.
-pub fn over(args: &RulesArgs, run: impl FnOnce(&Loaded, &mut dyn Write) -> io::Result<u8>) -> ExitCode {
+/// Runs a command over the rule files of a directory, as [`exit`] does; `for_github`: with the names and without the colours that
+/// GitHub asks for.
+pub fn over(
+    args: &RulesArgs,
+    for_github: bool,
+    run: impl FnOnce(&Loaded, &mut dyn Write) -> io::Result<u8>,
+) -> ExitCode {
     match args.load() {
-        Ok(loaded) => exit(|out| run(&loaded, out)),
-        Err(error) => trouble(error),
+        Ok(mut loaded) => {
+            if for_github {
+                (loaded.prefix, loaded.colour) = (github::prefix(&args.dir), false);
+            }
+            exit(|out| run(&loaded, out))
+        }
+        Err(error) => github::trouble(error),
     }
 }
 
 impl Loaded {
     pub fn text(&self, diagnostics: &[diagnostic::Diagnostic]) -> String {
         diagnostic::text(diagnostics, &self.files, &self.prefix, self.colour)
+    }
+
+    /// A place as people write it: file and line.
+    pub fn shown(&self, place: &diagnostic::Place) -> String {
+        format!("{}{}:{}", self.prefix, place.file, place.line)
     }
 
     /// How many domains and contracts are good.

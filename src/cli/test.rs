@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::github::markdown::Markdown;
+use super::github::{self, Annotation, Told};
 use super::rules::{self, Loaded, RulesArgs, count};
 use super::{FINDINGS, GOOD};
 use crate::contract::{Contract, ContractSet, Example, Tried};
@@ -17,15 +19,16 @@ use crate::contract::{Contract, ContractSet, Example, Tried};
 Examples:
   meshgate test                 the examples of the domains in ./rules
   meshgate test --format json   one JSON object a line
+  meshgate test --format github annotations and a summary: what it is in a step of GitHub Actions
 
 Exit codes: 0 every example came out as expected, 1 some did not or a rule file has an error, 2 the
 directory cannot be read. A rule that no example fails is named, and is no error.")]
 pub struct TestArgs {
     #[command(flatten)]
     pub rules: RulesArgs,
-    /// How to tell what came out.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    /// How to tell what came out [default: text; github in a step of GitHub Actions].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -35,10 +38,13 @@ pub enum Format {
     Text,
     /// One JSON object a line: an `example`, an `untested_rule`, a `fault`, and one `summary`.
     Json,
+    /// As text, with annotations for a pull request and a summary of the job.
+    Github,
 }
 
 pub fn run(args: &TestArgs) -> ExitCode {
-    rules::over(&args.rules, |loaded, out| write(loaded, args.format, out))
+    let format = args.format.unwrap_or(if github::is_here() { Format::Github } else { Format::Text });
+    rules::over(&args.rules, format == Format::Github, |loaded, out| write(loaded, format, out))
 }
 
 /// What came of one contract's examples.
@@ -57,6 +63,14 @@ fn write(loaded: &Loaded, format: Format, out: &mut dyn Write) -> io::Result<u8>
     match format {
         Format::Text => write_text(loaded, &tested, out)?,
         Format::Json => write_json(loaded, &tested, out)?,
+        Format::Github => {
+            let mut text = Vec::new();
+            write_text(loaded, &tested, &mut text)?;
+            let faults = loaded.compiled.diagnostics.iter().filter(|d| d.is_error());
+            let annotations = tested.iter().flat_map(Tested::failures).chain(faults).map(Annotation::of).collect();
+            let log = String::from_utf8_lossy(&text).into_owned();
+            github::tell(&Told { log, annotations, summary: page(loaded, &tested) }, &loaded.prefix, out)?;
+        }
     }
     let is_good = loaded.compiled.is_good() && tested.iter().all(|t| t.failures().count() == 0);
     Ok(if is_good { GOOD } else { FINDINGS })
@@ -102,13 +116,32 @@ fn write_text(loaded: &Loaded, tested: &[Tested<'_>], out: &mut dyn Write) -> io
             writeln!(out, "  {}: {}", tested.name(), tested.untested.join(", "))?;
         }
     }
+    writeln!(out, "\n{}", Totals::of(loaded, tested).line())
+}
+
+/// The job's summary.
+fn page(loaded: &Loaded, tested: &[Tested<'_>]) -> Markdown {
     let totals = Totals::of(loaded, tested);
-    write!(out, "\n{}: {} passed, {} failed", count(totals.examples, "example"), totals.passed(), totals.failed)?;
-    write!(out, "; {} that no example fails", count(totals.untested, "rule"))?;
-    match totals.faults {
-        0 => writeln!(out),
-        faults => writeln!(out, "; {} in rule files", count(faults, "error")),
-    }
+    let mut page = Markdown::default();
+    let is_good = totals.failed + totals.faults == 0;
+    page.heading(if is_good { "meshgate test: good" } else { "meshgate test: failed" });
+    page.paragraph(&totals.line());
+    let failures = tested.iter().flat_map(Tested::failures);
+    page.table(["Where", "Failed example"], failures.map(|d| [loaded.shown(&d.place), d.in_full()]).collect());
+    let faults = loaded.compiled.diagnostics.iter().filter(|d| d.is_error());
+    page.table(["Where", "Error"], faults.map(|d| [loaded.shown(&d.place), d.in_full()]).collect());
+    let row = |t: &Tested<'_>| {
+        let (examples, failed) = (t.tried.len(), t.failures().count());
+        [
+            format!("{} {}", t.name(), t.contract.version),
+            examples.to_string(),
+            failed.to_string(),
+            t.untested.join(", "),
+        ]
+    };
+    let headers = ["Contract", "Examples", "Failed", "Rules that no example fails"];
+    page.table(headers, tested.iter().map(row).collect());
+    page
 }
 
 fn write_json(loaded: &Loaded, tested: &[Tested<'_>], out: &mut dyn Write) -> io::Result<()> {
@@ -167,6 +200,16 @@ impl Totals {
 
     fn passed(&self) -> usize {
         self.examples - self.failed
+    }
+
+    fn line(&self) -> String {
+        let examples = count(self.examples, "example");
+        let line = format!("{examples}: {} passed, {} failed", self.passed(), self.failed);
+        let line = format!("{line}; {} that no example fails", count(self.untested, "rule"));
+        match self.faults {
+            0 => line,
+            faults => format!("{line}; {} in rule files", count(faults, "error")),
+        }
     }
 }
 
@@ -235,6 +278,31 @@ mod tests {
               shop/sold: named
 
             1 example: 0 passed, 1 failed; 1 rule that no example fails
+        "#]],
+        );
+    }
+
+    #[test]
+    fn github_is_shown_the_line_of_what_was_expected() {
+        check(
+            "forward",
+            Format::Github,
+            FINDINGS,
+            &expect![[r#"
+            shop/sold 1.0.0
+              FAIL  quarantine  unpaid
+
+            error[example-fails]: example "unpaid" fails: verdict quarantine, expected forward
+             --> rules/shop/sold.yaml:8:6
+              |
+            8 |      expect: {verdict: forward, violations: [paid]}}
+              |      ^^^^^^
+
+            Rules that no example fails:
+              shop/sold: named
+
+            1 example: 0 passed, 1 failed; 1 rule that no example fails
+            ::error file=rules/shop/sold.yaml,line=8,endLine=8,col=6,endColumn=12,title=meshgate example-fails::example "unpaid" fails: verdict quarantine, expected forward
         "#]],
         );
     }

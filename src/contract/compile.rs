@@ -5,7 +5,7 @@ mod data;
 mod domain;
 mod example;
 mod file;
-mod json_span;
+pub(super) mod json_span;
 mod policy;
 mod stray;
 mod stream;

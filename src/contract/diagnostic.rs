@@ -5,7 +5,6 @@
 //! | text | a terminal: the source line, a caret, a hint |
 //! | JSON lines | scripts |
 //! | SARIF 2.1.0 (OASIS) | code scanning services |
-//! | workflow commands | annotations on a GitHub pull request |
 
 mod format;
 mod text;
@@ -15,7 +14,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-pub use format::{github, json, sarif};
+pub use format::{json, sarif};
 pub use text::text;
 
 /// One fault of one rule file.
@@ -197,6 +196,11 @@ impl Diagnostic {
     pub fn as_note(mut self) -> Self {
         self.level = Level::Note;
         self
+    }
+
+    /// The message, and the hint on a line of its own.
+    pub fn in_full(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}\n{hint}", self.message))
     }
 
     pub fn is_error(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::odcs::{self, Ground};
+use super::odcs::{self, Ground, Translated};
 use super::{Contract, Domain, RuleFiles, yaml};
 
 /// A contract in the words of our own format, whatever format its file is in.
@@ -20,10 +20,18 @@ pub fn reread(files: &RuleFiles, domain: &Domain, contract: &Contract) -> Option
     if !odcs::is_odcs(&document) {
         return Some(Reread { value: document, derived_schema: None });
     }
-    let file = contract.file.rsplit('/').next()?;
-    let ground = Ground { domain: &domain.name, file, team: Some(&domain.owner.team) };
-    let contracts = odcs::translate(&document, ground).contracts;
-    let translated = contracts.into_iter().find(|translated| translated.value["metadata"]["name"] == *contract.name)?;
+    let translated = translated(&document, domain, contract)?;
     let derived_schema = translated.schema.map(|schema| (schema.path, schema.document));
     Some(Reread { value: translated.value, derived_schema })
+}
+
+/// The translation that a contract was compiled from; `None` where its file is in our own format.
+pub(super) fn translated(document: &Value, domain: &Domain, contract: &Contract) -> Option<Translated> {
+    if !odcs::is_odcs(document) {
+        return None;
+    }
+    let file = contract.file.rsplit('/').next()?;
+    let ground = Ground { domain: &domain.name, file, team: Some(&domain.owner.team) };
+    let contracts = odcs::translate(document, ground).contracts;
+    contracts.into_iter().find(|translated| translated.value["metadata"]["name"] == *contract.name)
 }

@@ -75,6 +75,20 @@ pub struct Finding {
     /// `incompatible`, `unknown`, `removed` or `version`.
     pub kind: &'static str,
     pub message: String,
+    /// For those who show where it is.
+    #[serde(skip)]
+    pub concerns: Concern,
+}
+
+/// What a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concern {
+    /// The obstacles of this direction.
+    Backward,
+    Forward,
+    /// The contract as a whole.
+    Contract,
+    Version,
 }
 
 /// What became of one contract.
@@ -200,7 +214,7 @@ fn ended(change: &mut ContractChange, old: &Contract, allow: Allow) {
              `status: deprecated` announces an end",
             old.domain, old.name
         );
-        change.findings.push(Finding { kind: "removed", message });
+        change.findings.push(Finding { kind: "removed", message, concerns: Concern::Contract });
     }
 }
 
@@ -255,7 +269,7 @@ fn changed(
                 advice.at_least
             ),
         };
-        change.findings.push(Finding { kind: "version", message });
+        change.findings.push(Finding { kind: "version", message, concerns: Concern::Version });
     }
     change.version = Some(advice);
     change
@@ -265,21 +279,24 @@ fn changed(
 fn object(change: &mut ContractChange, binds_now: bool, allow: Allow) {
     let directions = [
         // A contract that decides nothing any more refuses nothing.
-        (&change.backward, allow.needs_backward() && binds_now, "backward", "what was accepted may be refused"),
-        (&change.forward, allow.needs_forward(), "forward", "what is accepted may have been refused before"),
+        (&change.backward, allow.needs_backward() && binds_now, Concern::Backward),
+        (&change.forward, allow.needs_forward(), Concern::Forward),
     ];
     let mut findings = Vec::new();
-    for (direction, is_needed, name, meaning) in directions {
-        let finding = match direction.holds {
+    for (direction, is_needed, concerns) in directions {
+        let (name, meaning) = match concerns {
+            Concern::Forward => ("forward", "what is accepted may have been refused before"),
+            _ => ("backward", "what was accepted may be refused"),
+        };
+        let (kind, message) = match direction.holds {
             _ if !is_needed || !change.binding => continue,
             Holds::Yes => continue,
-            Holds::No => Finding { kind: "incompatible", message: format!("not {name} compatible: {meaning}") },
+            Holds::No => ("incompatible", format!("not {name} compatible: {meaning}")),
             Holds::Unknown => {
-                let message = format!("not known to be {name} compatible: some keywords cannot be compared");
-                Finding { kind: "unknown", message }
+                ("unknown", format!("not known to be {name} compatible: some keywords cannot be compared"))
             }
         };
-        findings.push(finding);
+        findings.push(Finding { kind, message, concerns });
     }
     change.findings.extend(findings);
 }

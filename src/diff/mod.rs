@@ -17,7 +17,7 @@ pub mod schema;
 mod version;
 mod written;
 
-pub use change::{Allow, Change, ContractChange, DomainChange, Finding, Report, Setting, compare};
+pub use change::{Allow, Change, Concern, ContractChange, DomainChange, Finding, Report, Setting, compare};
 pub use rules::{Effect, Kind, RuleChange};
 pub use version::{Bump, VersionAdvice};
 

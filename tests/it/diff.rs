@@ -8,7 +8,7 @@ use crate::harness::{binary, copy_tree, parcels_rules, run, temporary};
 const CONTRACT: &str = "contracts/parcels/parcel.sent.yaml";
 const SCHEMA: &str = "contracts/parcels/schemas/parcel.sent.v1.json";
 
-fn git(home: &Path, arguments: &[&str]) -> String {
+pub fn git(home: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     // Nobody's own settings: neither hooks nor signatures.
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
@@ -27,7 +27,7 @@ fn diff(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-fn change(home: &Path, file: &str, from: &str, to: &str) {
+pub fn change(home: &Path, file: &str, from: &str, to: &str) {
     let path = home.join(file);
     let text = std::fs::read_to_string(&path).expect("a file");
     assert!(text.contains(from), "{from:?} is not in {text}");

@@ -27,6 +27,8 @@ mod odcs;
 mod pipe;
 mod readme;
 mod replay;
+mod rule_ci;
+mod rule_hooks;
 mod rules;
 mod rules_git;
 mod shards;

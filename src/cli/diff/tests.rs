@@ -11,6 +11,7 @@ use crate::port::DeadLetterSink as _;
 use crate::sink::local::{LocalOptions, Store};
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Cli {
     #[command(flatten)]
     args: DiffArgs,
@@ -69,7 +70,8 @@ impl Home {
     /// What is told and the exit code; `@` in a word stands for the directory.
     fn diff(&self, words: &[&str]) -> (u8, String) {
         let words = words.iter().map(|word| word.replace('@', &self.path("")));
-        let line = ["diff".to_owned(), self.path("old"), self.path("new")];
+        // Text is what it is outside a step of GitHub Actions.
+        let line = ["diff".to_owned(), self.path("old"), self.path("new"), "--format=text".to_owned()];
         let args = Cli::try_parse_from(line.into_iter().chain(words)).unwrap_or_else(|e| panic!("{e}")).args;
         let outcome = match compare(&args) {
             Ok(outcome) => outcome,
@@ -124,6 +126,88 @@ fn an_incompatible_change_is_told_with_every_reason() {
         {"kind":"contract","domain":"shop","contract":"sold","change":"changed","file":"shop/sold.yaml","binding":true,"backward":{"holds":"no","obstacles":[{"at":"/code","keyword":"pattern","was":"not set","is":"\"^[A-Z]+$\"","certain":true,"schema":"shop/schemas/sold.json#/properties/code/pattern"},{"at":"/qty","keyword":"required","was":"optional","is":"required","certain":true,"schema":"shop/schemas/sold.json#/required"},{"at":"/qty","keyword":"type","was":"number","is":"integer","certain":true,"schema":"shop/schemas/sold.json#/properties/qty/type"}]},"forward":{"holds":"yes","obstacles":[]},"rules":[{"id":"paid","kind":"rule","change":"changed","keys":["message","when"],"effects":["may now quarantine","may no longer quarantine"],"asks":"major"}],"settings":[],"version":{"was":"1.0.0","is":"1.0.0","asks":"major","at_least":"2.0.0","enough":false},"findings":[{"kind":"incompatible","message":"not backward compatible: what was accepted may be refused"},{"kind":"version","message":"the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher"}]}
         {"kind":"summary","old":"sha256:62bfb796e8ed","new":"sha256:7fd048b179ed","added":1,"removed":1,"changed":1,"unchanged":0,"findings":3}
     "#]]);
+}
+
+/// What GitHub is told, and the job's summary. Lines of their own, so that places can be told apart.
+fn on_github(home: &Home, words: &[&str]) -> String {
+    let words = words.iter().map(|word| word.replace('@', &home.path("")));
+    let line = ["diff".to_owned(), home.path("old"), home.path("new")];
+    let args = Cli::try_parse_from(line.into_iter().chain(words)).unwrap_or_else(|e| panic!("{e}")).args;
+    let told = annotated::told(&compare(&args).unwrap(), &args, "rules/").unwrap();
+    let mut out = Vec::new();
+    github::write(&told, "rules/", &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let commands: String = out.split_inclusive('\n').filter(|line| line.starts_with("::")).collect();
+    format!("{commands}\n{}", told.summary.within(10_000))
+}
+
+#[test]
+fn findings_and_effects_are_told_on_their_lines() {
+    let home = Home::new();
+    let pretty = STRICT.replace(", \"", ",\n\"").replace("{\"", "{\n\"");
+    home.write("new/shop/schemas/sold.json", &pretty);
+    let rules = "  - id: paid
+    expression: this.paid
+    message: not paid
+    severity: warning
+  - {id: named, expression: this.code != \"\"}
+breaker: {maxQuarantineRatio: 0.5, action: hold}
+";
+    let at = SOLD.find("  - {id").unwrap();
+    home.write("new/shop/sold.yaml", &format!("{}{rules}", &SOLD[..at]));
+    home.write("new/shop/domain.yaml", &format!("{DOMAIN}defaults:\n  unknownType: forward\n"));
+    fs::remove_file(home.dir.path().join("new/shop/returned.yaml")).unwrap();
+    home.write("events.ndjson", EVENTS);
+    expect![[r#"
+        ::error file=rules/shop/returned.yaml,line=1,endLine=1,col=1,endColumn=1,title=meshgate diff::shop/returned was in use and is gone: its events are of an unknown type now, or another contract's; `status: deprecated` announces an end
+        ::error file=rules/shop/schemas/sold.json,line=9,endLine=9,col=12,endColumn=22,title=meshgate diff::shop/sold: not backward compatible: what was accepted may be refused%0A/code: pattern was not set, is "^[A-Z]+$"
+        ::error file=rules/shop/schemas/sold.json,line=3,endLine=3,col=14,endColumn=19,title=meshgate diff::shop/sold: not backward compatible: what was accepted may be refused%0A/qty: required was optional, is required
+        ::error file=rules/shop/schemas/sold.json,line=11,endLine=11,col=9,endColumn=18,title=meshgate diff::shop/sold: not backward compatible: what was accepted may be refused%0A/qty: type was number, is integer
+        ::error file=rules/shop/sold.yaml,line=3,endLine=3,col=38,endColumn=45,title=meshgate diff::shop/sold: the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher
+        ::warning file=rules/shop/sold.yaml,line=11,endLine=11,col=5,endColumn=45,title=meshgate diff::shop/sold: rule named added: may now quarantine
+        ::warning file=rules/shop/sold.yaml,line=11,endLine=11,col=5,endColumn=45,title=meshgate diff::shop/sold: forward -> quarantine by named, 2 of the sample: line 2, line 5
+        ::warning file=rules/shop/sold.yaml,line=5,endLine=5,col=27,endColumn=33,title=meshgate diff::shop/sold: forward -> quarantine by schema, 2 of the sample: line 1, line 2
+        ::notice file=rules/shop/domain.yaml,line=5,endLine=5,col=3,endColumn=14,title=meshgate diff::domain shop: defaults.unknownType was quarantine, is forward
+        ::notice file=rules/shop/sold.yaml,line=12,endLine=12,col=1,endColumn=8,title=meshgate diff::shop/sold: breaker was not set, is {"maxQuarantineRatio":0.5,"action":"hold"}
+        ::notice file=rules/shop/sold.yaml,line=10,endLine=10,col=5,endColumn=13,title=meshgate diff::shop/sold: rule paid changed (severity): may now warn, no longer quarantines
+
+        ### meshgate diff: findings
+
+        sha256:62bfb796e8ed to sha256:1602613efdae: 0 contracts added, 1 removed, 1 changed, 0 unchanged
+
+        | Where | Finding |
+        | --- | --- |
+        | rules/shop/returned.yaml:1 | shop/returned was in use and is gone: its events are of an unknown type now, or another contract's; \`status: deprecated\` announces an end |
+        | rules/shop/schemas/sold.json:9 | shop/sold: not backward compatible: what was accepted may be refused<br>/code: pattern was not set, is "^\[A-Z\]+\$" |
+        | rules/shop/schemas/sold.json:3 | shop/sold: not backward compatible: what was accepted may be refused<br>/qty: required was optional, is required |
+        | rules/shop/schemas/sold.json:11 | shop/sold: not backward compatible: what was accepted may be refused<br>/qty: type was number, is integer |
+        | rules/shop/sold.yaml:3 | shop/sold: the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher |
+
+        | Contract | Change | Version | Backward | Forward | Rules and settings |
+        | --- | --- | --- | --- | --- | --- |
+        | shop/returned | removed |  |  |  |  |
+        | shop/sold | changed | 1.0.0 | no | yes | rule paid changed (severity): may now warn, no longer quarantines<br>rule named added: may now quarantine<br>breaker was not set, is \{"maxQuarantineRatio":0.5,"action":"hold"\} |
+
+        | Domain | Change | Settings |
+        | --- | --- | --- |
+        | shop | changed | defaults.unknownType was quarantine, is forward |
+
+        Events judged: 4; verdicts changed: 3
+
+        | Events | Contract | Rule | Verdict | Such as |
+        | --- | --- | --- | --- | --- |
+        | 2 | shop/sold | named | forward -\> quarantine | line 2, line 5 |
+        | 2 | shop/sold | schema | forward -\> quarantine | line 1, line 2 |
+
+    "#]].assert_eq(&on_github(&home, &["--sample", "@/events.ndjson", "--stream", "shop-1"]));
+    // Allowed, they warn; the version is asked for all the same.
+    let told = on_github(&home, &["--allow", "none"]);
+    let commands: String = told.split_inclusive('\n').take(3).collect();
+    expect![[r#"
+        ::error file=rules/shop/sold.yaml,line=3,endLine=3,col=38,endColumn=45,title=meshgate diff::shop/sold: the version is 1.0.0; what changed asks for a major one, so write 2.0.0 or higher
+        ::warning file=rules/shop/schemas/sold.json,line=9,endLine=9,col=12,endColumn=22,title=meshgate diff::shop/sold: not backward compatible, which is allowed here%0A/code: pattern was not set, is "^[A-Z]+$"
+        ::warning file=rules/shop/schemas/sold.json,line=3,endLine=3,col=14,endColumn=19,title=meshgate diff::shop/sold: not backward compatible, which is allowed here%0A/qty: required was optional, is required
+    "#]].assert_eq(&commands);
 }
 
 #[test]

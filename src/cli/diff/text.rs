@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::super::output::{self, Row, printable};
 use super::super::rules::count;
 use super::Outcome;
-use crate::diff::schema::{Direction, Holds};
-use crate::diff::{Change, ContractChange, Setting};
+use crate::diff::schema::{Direction, Holds, Obstacle};
+use crate::diff::{Change, ContractChange, RuleChange, Setting};
 
 /// The most reasons told of one direction; `--format json` has more.
 const REASONS_MAX: usize = 20;
@@ -76,14 +76,18 @@ pub(super) fn write(outcome: &Outcome, paint: &Paint, out: &mut dyn Write) -> io
             output::print(&rows, output::Format::Table, out)?;
         }
     }
-    let of = |change| report.count(change);
     let findings = report.findings().count();
     let told = if findings > 0 { paint.bad(&count(findings, "finding")) } else { paint.good("nothing to object to") };
-    writeln!(
-        out,
-        "\n{} to {}: {} added, {} removed, {} changed, {} unchanged; {told}",
-        printable(&outcome.old),
-        printable(&outcome.new),
+    writeln!(out, "\n{}; {told}", totals(outcome))
+}
+
+/// Which two were compared, and how many contracts became what.
+pub(super) fn totals(outcome: &Outcome) -> String {
+    let of = |change| outcome.report.count(change);
+    format!(
+        "{} to {}: {} added, {} removed, {} changed, {} unchanged",
+        printable(&outcome.old.name),
+        printable(&outcome.new.name),
         count(of(Change::Added), "contract"),
         of(Change::Removed),
         of(Change::Changed),
@@ -110,13 +114,7 @@ fn write_contract(contract: &ContractChange, paint: &Paint, out: &mut dyn Write)
         directions.into_iter().try_for_each(|(name, direction)| write_direction(name, direction, paint, out))?;
     }
     contract.settings.iter().try_for_each(|setting| write_setting(setting, out))?;
-    for rule in &contract.rules {
-        let keys = if rule.keys.is_empty() { String::new() } else { format!(" ({})", rule.keys.join(", ")) };
-        let (kind, change) = (rule.kind.as_str(), rule.change.as_str());
-        // The schema has no name beside its own.
-        let id = if rule.id == kind { String::new() } else { format!(" {}", printable(&rule.id)) };
-        writeln!(out, "  {kind}{id} {change}{keys}: {}", rule.effects.join(", "))?;
-    }
+    contract.rules.iter().try_for_each(|rule| writeln!(out, "  {}", printable(&of_rule(rule))))?;
     let binding = contract.binding || contract.change != Change::Changed;
     if !binding {
         writeln!(out, "  it decided nothing before (a draft, in shadow, off or retired), so nothing is asked of it")?;
@@ -136,15 +134,7 @@ fn write_direction(name: &str, direction: &Direction, paint: &Paint, out: &mut d
     };
     writeln!(out, "  {:<10}{told}", format!("{name}:"))?;
     for obstacle in direction.obstacles.iter().take(REASONS_MAX) {
-        let at = if obstacle.at.is_empty() { "the payload" } else { &obstacle.at };
-        let said = match (obstacle.was.is_empty(), obstacle.certain) {
-            (true, _) => format!("{} {}", obstacle.keyword, obstacle.is),
-            (false, true) => format!("{} was {}, is {}", obstacle.keyword, obstacle.was, obstacle.is),
-            (false, false) => {
-                format!("{} was {}, is {}: cannot be compared", obstacle.keyword, obstacle.was, obstacle.is)
-            }
-        };
-        writeln!(out, "    {}: {} ({})", printable(at), printable(&said), printable(&obstacle.schema))?;
+        writeln!(out, "    {} ({})", printable(&of_obstacle(obstacle)), printable(&obstacle.schema))?;
     }
     match direction.obstacles.len().saturating_sub(REASONS_MAX) {
         0 => Ok(()),
@@ -152,13 +142,36 @@ fn write_direction(name: &str, direction: &Direction, paint: &Paint, out: &mut d
     }
 }
 
-fn write_setting(setting: &Setting, out: &mut dyn Write) -> io::Result<()> {
-    match (&setting.was, &setting.is) {
-        (Some(was), Some(is)) => {
-            writeln!(out, "  {} was {}, is {}", printable(&setting.key), printable(was), printable(is))
-        }
-        _ => writeln!(out, "  {} changed", printable(&setting.key)),
+/// Where in the payload, and what became of the keyword.
+pub(super) fn of_obstacle(obstacle: &Obstacle) -> String {
+    let Obstacle { at, keyword, was, is, certain, .. } = obstacle;
+    let at = if at.is_empty() { "the payload" } else { at };
+    match (was.is_empty(), certain) {
+        (true, _) => format!("{at}: {keyword} {is}"),
+        (false, true) => format!("{at}: {keyword} was {was}, is {is}"),
+        (false, false) => format!("{at}: {keyword} was {was}, is {is}: cannot be compared"),
     }
+}
+
+/// What became of a field, rule or check.
+pub(super) fn of_rule(rule: &RuleChange) -> String {
+    let keys = if rule.keys.is_empty() { String::new() } else { format!(" ({})", rule.keys.join(", ")) };
+    let (kind, change) = (rule.kind.as_str(), rule.change.as_str());
+    // The schema has no name beside its own.
+    let id = if rule.id == kind { String::new() } else { format!(" {}", rule.id) };
+    format!("{kind}{id} {change}{keys}: {}", rule.effects.join(", "))
+}
+
+/// What became of a key.
+pub(super) fn of_setting(setting: &Setting) -> String {
+    match (&setting.was, &setting.is) {
+        (Some(was), Some(is)) => format!("{} was {was}, is {is}", setting.key),
+        _ => format!("{} changed", setting.key),
+    }
+}
+
+fn write_setting(setting: &Setting, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "  {}", printable(&of_setting(setting)))
 }
 
 /// Verdicts that changed in one way.

@@ -6,7 +6,7 @@ use crate::rule::pointer::Pointer;
 
 /// The span of the value at `pointer`, or of the nearest value around it that exists. `text` is well-formed JSON, which
 /// [`crate::decode::json::parse`] has said; for any other text the span means nothing.
-pub(super) fn locate(text: &str, pointer: &Pointer) -> Range<usize> {
+pub(in crate::contract) fn locate(text: &str, pointer: &Pointer) -> Range<usize> {
     let mut at = skip_space(text, 0);
     let mut found = at..skip_value(text, at);
     for segment in pointer.segments() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Code, Diagnostic, Level};
+use super::{Code, Diagnostic};
 
 /// One JSON object a line: `file`, `line`, `column`, `endColumn` (exclusive), `code`, `severity`, `message`, `hint`.
 pub fn json(diagnostics: &[Diagnostic], prefix: &str) -> String {
@@ -53,7 +53,7 @@ fn result(d: &Diagnostic, prefix: &str) -> Value {
         "ruleId": d.code.as_str(),
         "ruleIndex": rule_index,
         "level": d.level.as_str(),
-        "message": {"text": with_hint(d)},
+        "message": {"text": d.in_full()},
         "locations": [{"physicalLocation": {
             "artifactLocation": {"uri": uri(&format!("{prefix}{}", d.place.file))},
             "region": {"startLine": d.place.line, "startColumn": d.place.column, "endColumn": d.place.end_column},
@@ -71,42 +71,11 @@ fn uri(path: &str) -> String {
         .collect()
 }
 
-/// GitHub Actions workflow commands, one line each
-/// (<https://docs.github.com/actions/reference/workflow-commands-for-github-actions>).
-pub fn github(diagnostics: &[Diagnostic], prefix: &str) -> String {
-    let line = |d: &Diagnostic| {
-        let file = format!("{prefix}{}", d.place.file);
-        format!(
-            "::{} file={},line={},col={},endColumn={},title={}::{}\n",
-            if d.level == Level::Note { "notice" } else { d.level.as_str() },
-            property(file.strip_prefix("./").unwrap_or(&file)),
-            d.place.line,
-            d.place.column,
-            d.place.end_column,
-            property(&format!("meshgate {}", d.code.as_str())),
-            data(&with_hint(d)),
-        )
-    };
-    diagnostics.iter().map(line).collect()
-}
-
-fn with_hint(d: &Diagnostic) -> String {
-    d.hint.as_ref().map_or_else(|| d.message.clone(), |hint| format!("{}\n{hint}", d.message))
-}
-
-fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
 
-    use super::super::Place;
+    use super::super::{Level, Place};
     use super::*;
 
     fn sample() -> Vec<Diagnostic> {
@@ -129,15 +98,6 @@ mod tests {
             {"file":"rules/orders/domain.yaml","line":1,"column":1,"endColumn":1,"code":"missing-file","severity":"warning","message":"absent"}
         "#]]
         .assert_eq(&json(&sample(), "rules/"));
-    }
-
-    #[test]
-    fn workflow_commands_escape_what_would_end_them() {
-        expect![[r#"
-            ::error file=rules/orders/a b%2Cc.yaml,line=2,col=1,endColumn=8,title=meshgate unknown-key::unknown key `sevrity`, 100%25%0Adid you mean `severity`?
-            ::warning file=rules/orders/domain.yaml,line=1,col=1,endColumn=1,title=meshgate missing-file::absent
-        "#]]
-        .assert_eq(&github(&sample(), "./rules/"));
     }
 
     #[test]

@@ -35,6 +35,10 @@ pub enum Tool {
     /// Docker Compose, which needs no engine to read a file.
     Compose,
     SystemdAnalyze,
+    CheckJsonschema,
+    Zizmor,
+    PreCommit,
+    Actionlint,
     Chromium,
 }
 
@@ -84,6 +88,10 @@ pub fn tool(tool: Tool) -> Option<Command> {
             let found = on_path("systemd-analyze").unwrap_or_else(|| PathBuf::from("/usr/bin/systemd-analyze"));
             (found.clone(), found)
         }
+        Tool::CheckJsonschema => (venv("check-jsonschema"), venv("check-jsonschema")),
+        Tool::Zizmor => (venv("zizmor"), venv("zizmor")),
+        Tool::PreCommit => (venv("pre-commit"), venv("pre-commit")),
+        Tool::Actionlint => (PathBuf::from("node"), module("actionlint/node.mjs")),
         Tool::Chromium => {
             let found = on_path("chromium").unwrap_or_else(|| PathBuf::from("/usr/bin/chromium"));
             (found.clone(), found)
@@ -110,6 +118,15 @@ pub fn tool(tool: Tool) -> Option<Command> {
             let start = "const { buildApp } = await import(process.argv[1]); \
                          await buildApp({ logger: false }).listen({ port: Number(process.env.FAUXQS_PORT), host: '127.0.0.1' });";
             command.args(["--input-type=module", "--eval", start]).arg(app);
+        }
+        Tool::Actionlint => {
+            // The package is a library; this prints what it finds in the file named.
+            let lint = "const { createLinter } = await import(process.argv[1]); \
+                        const { readFileSync } = await import('node:fs'); \
+                        const found = (await createLinter())(readFileSync(process.argv[2], 'utf8'), process.argv[2]); \
+                        for (const { line, message } of found) console.log(`${line}: ${message}`); \
+                        process.exitCode = found.length ? 1 : 0;";
+            command.args(["--input-type=module", "--eval", lint]).arg(module("actionlint/node.mjs"));
         }
         Tool::TypeScript => {
             command.arg(module("typescript/bin/tsc"));
