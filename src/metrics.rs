@@ -116,6 +116,8 @@ pub struct Metrics {
     pub state_snapshots: IntCounterVec,
     /// `meshgate_notices_total{domain,event,outcome}`: notices of quarantine: `logged` only, `sent`, `failed`, or `dropped` since too many waited.
     pub notices: IntCounterVec,
+    /// `meshgate_spans_total{outcome}`: spans that ended: `exported`, `dropped` since too many waited, or `failed` to be exported.
+    pub spans: IntCounterVec,
     /// Of the spool, where there is one.
     pub spool: SpoolMetrics,
     _build_info: Gauge,
@@ -332,6 +334,7 @@ impl Metrics {
                 "Snapshots of what checks remember: written or failed.",
                 &["outcome"],
             ),
+            spans: counters(&r, "meshgate_spans_total", "Spans that ended: exported, dropped or failed.", &["outcome"]),
             notices: counters(
                 &r,
                 "meshgate_notices_total",
