@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 
 pub use export::{Exporting, Settings};
 pub use sample::Sampler;
-pub use span::{Call, Operation};
+pub use span::{Call, Operation, troubles};
 pub use work::Traced;
 
 use crate::model::{SpanContext, SpanId, TraceId};
@@ -95,7 +95,8 @@ impl Tracer {
             }
             None => {
                 let context = below(TraceId::of_random(fastrand::u128(..)), None);
-                Span::start(recorder, Arc::new(context), None, operation.kind()).linked(carried.contexts, carried.left_out)
+                Span::start(recorder, Arc::new(context), None, operation.kind())
+                    .linked(carried.contexts, carried.left_out)
             }
         };
         Call::recording(span, operation, target, carried.count)

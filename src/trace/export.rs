@@ -173,7 +173,8 @@ impl Exporter {
         let bad = |error: &dyn std::fmt::Display| for_good(format!("the request cannot be made: {error}"));
         request.set_method("POST").map_err(|error| bad(&error))?;
         request.set_uri(self.url.as_str()).map_err(|error| bad(&error))?;
-        let ours = [("content-type", "application/json"), ("user-agent", concat!("meshgate/", env!("CARGO_PKG_VERSION")))];
+        let ours =
+            [("content-type", "application/json"), ("user-agent", concat!("meshgate/", env!("CARGO_PKG_VERSION")))];
         let set = self.headers.iter().map(|(name, value)| (&**name, &**value));
         for (name, value) in ours.into_iter().chain(set) {
             let inserted = request.headers_mut().try_insert(name.to_owned(), value.to_owned());

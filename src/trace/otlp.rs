@@ -94,10 +94,9 @@ enum AnyValue<'a> {
 
 /// The body of an `ExportTraceServiceRequest`.
 pub fn export(resource: &[(String, String)], spans: &[Box<SpanData>]) -> Vec<u8> {
-    let attribute = |(key, value): &'_ (String, String)| -> (String, String) { (key.clone(), value.clone()) };
-    let resource: Vec<(String, String)> = resource.iter().map(attribute).collect();
-    let text = |(key, value)| KeyValue { key, value: AnyValue::StringValue(value) };
-    let resource = Resource { attributes: resource.iter().map(|(key, value)| text((&**key, &**value))).collect() };
+    let attributes =
+        resource.iter().map(|(key, value)| KeyValue { key, value: AnyValue::StringValue(value) }).collect();
+    let resource = Resource { attributes };
     let scope = Scope { name: "meshgate", version: env!("CARGO_PKG_VERSION") };
     let scope_spans = [ScopeSpans { scope, spans: spans.iter().map(|span| span_of(span)).collect() }];
     // Strings and numbers, into memory: it cannot fail.

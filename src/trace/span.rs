@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::model::{SpanContext, SpanId, Trouble};
+use crate::model::{SpanContext, SpanId, Trouble, Unsettled};
 
 use super::Recorder;
 
@@ -63,7 +63,12 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub fn start(recorder: &Arc<Recorder>, context: Arc<SpanContext>, parent: Option<(SpanId, bool)>, kind: Kind) -> Self {
+    pub fn start(
+        recorder: &Arc<Recorder>,
+        context: Arc<SpanContext>,
+        parent: Option<(SpanId, bool)>,
+        kind: Kind,
+    ) -> Self {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let start = u64::try_from(start.as_nanos()).unwrap_or_default();
         let data = SpanData {
@@ -140,6 +145,11 @@ impl Operation {
             None => Kind::Client,
         }
     }
+}
+
+/// Of what was not taken, why.
+pub fn troubles<T>(results: &[Result<T, Unsettled>]) -> impl Iterator<Item = Trouble> {
+    results.iter().filter_map(|result| result.as_ref().err()).map(|failure| failure.trouble)
 }
 
 /// A call upstream. Dropped before it was answered, it says so.

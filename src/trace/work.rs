@@ -26,8 +26,15 @@ struct Work {
     is_answered: bool,
 }
 
-const COUNTS: [&str; 4] =
-    ["meshgate.events.forwarded", "meshgate.events.quarantined", "meshgate.events.dropped", "meshgate.events.unsettled"];
+const COUNTS: [&str; 4] = [
+    "meshgate.events.forwarded",
+    "meshgate.events.quarantined",
+    "meshgate.events.dropped",
+    "meshgate.events.unsettled",
+];
+
+/// Methods by name; any other is `_OTHER` (OpenTelemetry's HTTP conventions).
+const KNOWN: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 impl Traced {
     pub(super) fn passing(context: Option<SpanContext>) -> Self {
@@ -83,12 +90,29 @@ impl Traced {
         });
     }
 
-    /// A request was answered. `name` is what it asked for, from a closed set; `told` are its attributes.
-    pub fn answered(&self, name: &str, told: &[(&'static str, &str)], status: u16) {
+    /// A request of this method was answered. `source` and `operation` are the labels it is counted under, of closed sets.
+    pub fn answered(&self, source: &str, operation: &str, method: &str, status: u16) {
         self.with(|work| {
             work.is_answered = true;
-            work.span.name(name.to_owned());
-            told.iter().for_each(|(attribute, value)| work.span.tell(attribute, *value));
+            let route = match operation {
+                "events" => Some("/v1/streams/{stream}/events"),
+                "judge" => Some("/v1/contracts/{domain}/{name}/judge"),
+                _ => None,
+            };
+            if source == "kinesis_api" {
+                work.span.name(format!("Kinesis/{operation}"));
+                work.span.tell("rpc.system", "aws-api");
+                work.span.tell("rpc.service", "Kinesis");
+                work.span.tell("rpc.method", operation);
+            } else {
+                // Of what is no path here nothing is told: it may be anything.
+                let method = if route.is_some() && method == "POST" { method } else { "HTTP" };
+                work.span.name(route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")));
+            }
+            if let Some(route) = route {
+                work.span.tell("http.route", route);
+            }
+            work.span.tell("http.request.method", if KNOWN.contains(&method) { method } else { "_OTHER" });
             work.span.tell("http.response.status_code", usize::from(status));
             if status >= 500 {
                 work.span.tell("error.type", &*status.to_string());
