@@ -209,5 +209,6 @@ fn otlp_has_ids_in_hexadecimal_and_large_numbers_as_text() {
               ]
             }
           ]
-        }"#]].assert_eq(&format!("{:#}", body["resourceSpans"][0]));
+        }"#]]
+    .assert_eq(&format!("{:#}", body["resourceSpans"][0]));
 }

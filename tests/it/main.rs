@@ -31,4 +31,5 @@ mod rules_git;
 mod shards;
 mod spool;
 mod streams;
+mod tracing;
 mod usage;
