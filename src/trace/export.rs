@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::default_connector;
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorSettings, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use prometheus::IntCounter;
+use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -33,6 +35,8 @@ const ATTEMPTS_MAX: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// For all that is left at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What of an answer is looked at, bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Between two lines of the log about spans that were not taken.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -111,6 +115,48 @@ struct Refusal {
     may_be_repeated: bool,
 }
 
+/// What a collector did not take of a batch that it took, and why.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Taken {
+    rejected: u64,
+    why: String,
+}
+
+/// An `ExportTraceServiceResponse`: mostly empty.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Answer {
+    partial_success: PartialSuccess,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PartialSuccess {
+    /// A 64-bit number, so text; some write a number.
+    rejected_spans: serde_json::Value,
+    error_message: String,
+}
+
+impl Answer {
+    fn taken(self) -> Taken {
+        let PartialSuccess { rejected_spans, error_message: why } = self.partial_success;
+        let rejected = rejected_spans.as_u64().or_else(|| rejected_spans.as_str()?.parse().ok()).unwrap_or_default();
+        Taken { rejected, why }
+    }
+}
+
+/// The beginning of a body. What is longer is no answer to this.
+async fn read(mut stream: ByteStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    while let Ok(Some(part)) = stream.try_next().await {
+        if read.len() + part.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+        read.extend_from_slice(&part);
+    }
+    read
+}
+
 impl Exporter {
     async fn run(mut self, mut waiting: mpsc::Receiver<Box<SpanData>>, mut stop: watch::Receiver<bool>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -149,7 +195,15 @@ impl Exporter {
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS_MAX {
             let refusal = match self.post(body.clone()).await {
-                Ok(()) => return self.exported.inc_by(batch.len() as u64),
+                Ok(Taken { rejected, why }) => {
+                    let rejected = rejected.min(batch.len() as u64);
+                    self.exported.inc_by(batch.len() as u64 - rejected);
+                    self.failed.inc_by(rejected);
+                    if rejected > 0 {
+                        self.complain(&format!("it rejected {rejected} of {} spans: {why}", batch.len()));
+                    }
+                    return;
+                }
                 Err(refusal) => refusal,
             };
             if attempt == ATTEMPTS_MAX || !refusal.may_be_repeated || *stop.borrow() {
@@ -165,7 +219,7 @@ impl Exporter {
     }
 
     /// One attempt. Which answers may be repeated is OTLP's: 429, 502, 503, 504, and no answer.
-    async fn post(&self, body: Vec<u8>) -> Result<(), Refusal> {
+    async fn post(&self, body: Vec<u8>) -> Result<Taken, Refusal> {
         let for_good = |why: String| Refusal { why, may_be_repeated: false };
         let again = |why: String| Refusal { why, may_be_repeated: true };
         let connector = self.connector.as_ref().ok_or_else(|| for_good("there is no HTTP client".to_owned()))?;
@@ -180,15 +234,19 @@ impl Exporter {
             let inserted = request.headers_mut().try_insert(name.to_owned(), value.to_owned());
             inserted.map_err(|_| for_good(format!("{name:?} cannot be sent as a header")))?;
         }
-        match timeout(CALL_TIMEOUT, connector.call(request)).await {
-            Err(_) => Err(again(format!("no answer within {} seconds", CALL_TIMEOUT.as_secs()))),
-            Ok(Err(error)) => Err(again(chain_of(&error))),
-            Ok(Ok(answer)) => match answer.status().as_u16() {
-                200..300 => Ok(()),
-                status @ (429 | 502..=504) => Err(again(format!("it answers with status {status}"))),
-                status => Err(for_good(format!("it answers with status {status}"))),
-            },
-        }
+        let called = async {
+            let answer = connector.call(request).await.map_err(|error| again(chain_of(&error)))?;
+            let status = answer.status().as_u16();
+            // To its end, so that the connection is used again.
+            let body = read(ByteStream::new(answer.into_body())).await;
+            match status {
+                200..300 => Ok(serde_json::from_slice(&body).map_or_else(|_| Taken::default(), Answer::taken)),
+                429 | 502..=504 => Err(again(format!("it answers with status {status}"))),
+                _ => Err(for_good(format!("it answers with status {status}"))),
+            }
+        };
+        let no_answer = |_| again(format!("no answer within {} seconds", CALL_TIMEOUT.as_secs()));
+        timeout(CALL_TIMEOUT, called).await.map_err(no_answer)?
     }
 
     fn complain(&mut self, why: &str) {
@@ -208,4 +266,21 @@ impl Exporter {
 fn chain_of(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_collector_rejects_of_a_batch_is_read_from_its_answer() {
+        let taken = |text: &str| serde_json::from_str(text).map_or_else(|_| Taken::default(), Answer::taken);
+        let some = |rejected| Taken { rejected, why: "too old".into() };
+        assert_eq!(taken(r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}}"#), some(3));
+        assert_eq!(taken(r#"{"partialSuccess":{"rejectedSpans":3,"errorMessage":"too old"}}"#), some(3));
+        assert_eq!(taken(r#"{"partialSuccess":{"errorMessage":"too old"}}"#), some(0));
+        for nothing in ["{}", "", r#"{"partialSuccess":{}}"#, "ok", r#"{"partialSuccess":{"rejectedSpans":"-1"}}"#] {
+            assert_eq!(taken(nothing), Taken::default(), "{nothing}");
+        }
+    }
 }
