@@ -98,9 +98,7 @@ fn x_rays_header_is_the_same_trace() {
     let with_more =
         format!("Self=1-67891234-12456789abcdef012345678;{header}; Lineage=a87bd80c:0|68fd508a:5|c512fbe3:2");
     assert_eq!(SpanContext::parse_xray(&with_more).unwrap(), context);
-    assert!(
-        !SpanContext::parse_xray(&header.replace("=1;P", "=1;P").replace("Sampled=1", "Sampled=?")).unwrap().is_sampled
-    );
+    assert!(!SpanContext::parse_xray(&header.replace("Sampled=1", "Sampled=?")).unwrap().is_sampled);
     for bad in [
         "",
         "Root=1-5759e988-bd862e3fe1be46a994272793",
