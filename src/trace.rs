@@ -137,6 +137,8 @@ struct Carried<'a> {
     contexts: Vec<&'a Arc<SpanContext>>,
     /// Further ones.
     left_out: u32,
+    /// That of the record before.
+    last: Option<&'a Arc<SpanContext>>,
     /// Whether some of it belongs to no trace.
     has_others: bool,
     /// Records, or letters.
@@ -151,7 +153,8 @@ impl<'a> Carried<'a> {
             return;
         };
         // Those of a request stand together, and share one allocation.
-        if self.contexts.iter().rev().any(|known| Arc::ptr_eq(known, context) || known == &context) {
+        if self.last.replace(context).is_some_and(|last| Arc::ptr_eq(last, context)) || self.contexts.contains(&context)
+        {
             return;
         }
         if self.contexts.len() < LINKS_MAX {

@@ -27,7 +27,7 @@ fn far_end() -> Option<Emulator> {
 fn gate(kinesis: &str, sqs: &str, more: &str, environment: &[(&str, &str)]) -> Gate {
     let config = format!(
         "backend: aws\n\
-         aws: {{region: us-east-1, kinesis_endpoint: \"{kinesis}\", sqs_endpoint: \"{sqs}\"}}\n\
+         aws: {{region: us-east-1, kinesis_endpoint: \"{kinesis}\", sqs_endpoint: \"{sqs}\", s3_endpoint: \"{sqs}\"}}\n\
          dlq: {QUEUE}\n\
          retry: {{attempts: 2, deadline_seconds: 8}}\n\
          routes:\n  - {{source: parcels-in, mesh: {MESH}}}\n{more}"
@@ -80,16 +80,20 @@ fn trace_headers(heard: &str) -> Vec<String> {
     calls.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }
 
-/// What stands behind the gate can be reached through `kinesis` and `sqs`, which listen.
+/// A producer's trace is seen behind the gate, by Kinesis, by SQS and S3, and by the collector.
 fn goes_through(kinesis: &Emulator, sqs: &Emulator) -> Option<()> {
     let collector = Collector::start()?;
     let (to_kinesis, to_sqs) = (Door::with_an_ear(kinesis.address), Door::with_an_ear(sqs.address));
-    let settings = format!("tracing: {{otlp: \"{}\", service_name: gate-of-orders}}\n", collector.endpoint());
+    sqs.create_bucket("letters");
+    let settings = format!(
+        "tracing: {{otlp: \"{}\", service_name: gate-of-orders}}\ndead_letters: {{s3: {{bucket: letters, archive: true}}}}\n",
+        collector.endpoint()
+    );
     let gate = gate(&to_kinesis.endpoint(), &to_sqs.endpoint(), &settings, &[]);
     boto3(&gate, &[&traceparent("01")], &[])?;
 
-    let spans = collector.spans(|spans| spans.len() >= 3);
-    assert_eq!(spans.len(), 3, "one for the request, one for each call: {spans:#?}");
+    let spans = collector.spans(|spans| spans.len() >= 4);
+    assert_eq!(spans.len(), 4, "one for the request, one for each call: {spans:#?}");
     let request = find(&spans, "Kinesis/PutRecords");
     assert_eq!((&request["traceId"], &request["parentSpanId"]), (&json!(TRACE), &json!(PARENT)));
     assert_eq!((&request["kind"], &request["isParentRemote"]), (&json!("SERVER"), &json!(true)));
@@ -106,13 +110,15 @@ fn goes_through(kinesis: &Emulator, sqs: &Emulator) -> Option<()> {
             "meshgate.events.dropped": 0, "meshgate.events.unsettled": 0,
         })
     );
-    for (name, method, door) in
-        [("send parcels-mesh", "PutRecords", &to_kinesis), ("send meshgate-dlq", "SendMessageBatch", &to_sqs)]
-    {
+    for (name, kind, method, count, door) in [
+        ("send parcels-mesh", "PRODUCER", "PutRecords", "messaging.batch.message_count", &to_kinesis),
+        ("send meshgate-dlq", "PRODUCER", "SendMessageBatch", "messaging.batch.message_count", &to_sqs),
+        ("S3/PutObject", "CLIENT", "PutObject", "meshgate.letters", &to_sqs),
+    ] {
         let call = find(&spans, name);
         assert_eq!((&call["traceId"], &call["parentSpanId"]), (&request["traceId"], &request["spanId"]), "{name}");
-        assert_eq!((&call["kind"], &call["attributes"]["rpc.method"]), (&json!("PRODUCER"), &json!(method)));
-        assert_eq!(call["attributes"]["messaging.batch.message_count"], 1);
+        assert_eq!((&call["kind"], &call["attributes"]["rpc.method"]), (&json!(kind), &json!(method)));
+        assert_eq!(call["attributes"][count], 1);
         let passed_on = format!("traceparent: 00-{TRACE}-{}-01\r\n", text(&call["spanId"]));
         let heard = door.heard();
         assert!(heard.contains(&passed_on) && heard.contains("tracestate: vendor=opaque\r\n"), "{heard}");
@@ -123,7 +129,7 @@ fn goes_through(kinesis: &Emulator, sqs: &Emulator) -> Option<()> {
     assert_eq!(document["trace"], json!({"traceId": TRACE, "spanId": request["spanId"]}));
     let header = format!("Root=1-{}-{};Parent={};Sampled=1", &TRACE[..8], &TRACE[8..], text(&request["spanId"]));
     assert_eq!(trace_headers(&to_sqs.heard()), [header]);
-    assert_eq!(gate.metric("meshgate_spans_total", &["outcome=\"exported\""]), 3.0);
+    assert_eq!(gate.metric("meshgate_spans_total", &["outcome=\"exported\""]), 4.0);
     Some(())
 }
 
@@ -134,7 +140,7 @@ fn a_producers_trace_goes_through_to_kinesis_sqs_and_the_dead_letter() {
 }
 
 #[test]
-fn another_emulator_of_sqs_understands_the_letters_trace_too() {
+fn other_emulators_of_sqs_and_s3_take_what_is_traced_too() {
     let (Some(kinesis), Some(sqs)) = (far_end(), Emulator::fauxqs()) else { return };
     sqs.create_queue(QUEUE);
     goes_through(&kinesis, &sqs);
