@@ -18,6 +18,7 @@
 //!   events; writes a contract in another format.
 //! * [`diff`], [`catalogue`]: what a change of rule files means; what the domains offer, as one HTML page.
 //! * [`port`], [`metrics`]: the doors between shell parts; what is counted.
+//! * [`trace`]: spans of requests and calls, and their export.
 //! * [`aws`]: clients for AWS, and what its errors mean.
 //! * [`source`], [`sink`]: protocols in, backends out.
 //! * [`config`]: settings as written, settings as run.
@@ -53,3 +54,4 @@ pub mod port;
 pub mod rule;
 pub mod sink;
 pub mod source;
+pub mod trace;

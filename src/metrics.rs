@@ -170,6 +170,8 @@ metrics! {
     "The gate" {
         pub ready: IntGauge = "meshgate_ready" [],
             "1 while the gate takes records, 0 while it drains.";
+        pub spans: IntCounterVec = "meshgate_spans_total" [outcome],
+            "Spans that ended: exported, dropped (too many waited), or failed to be exported. Only with a collector (`tracing.otlp`).";
         build_info: IntGaugeVec = "meshgate_build_info" [version],
             "1, labelled with the version of the binary.";
     }

@@ -143,8 +143,13 @@ pub trait NoticeSink: Send + Sync {
 
 /// Where dead letters are kept as objects, beside their queue. One attempt a call.
 pub trait LetterStore: Send + Sync {
-    /// Puts an object, whole or not at all; one of the same key is replaced.
-    fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<(), Unsettled>>;
+    /// Puts an object that holds these letters, whole or not at all; one of the same key is replaced.
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+        letters: &'a [&'a DeadLetter],
+    ) -> BoxFuture<'a, Result<(), Unsettled>>;
 
     /// The body of the message that stands for an object.
     fn pointer(&self, key: &str) -> String;

@@ -49,7 +49,7 @@ struct FarEnd {
 }
 
 impl LetterStore for FarEnd {
-    fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<(), Unsettled>> {
+    fn put<'a>(&'a self, key: &'a str, body: Bytes, _: &'a [&'a DeadLetter]) -> BoxFuture<'a, Result<(), Unsettled>> {
         let fails = self.puts_to_fail.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         if fails {
             let message = "scripted to be down".into();

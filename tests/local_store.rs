@@ -41,6 +41,7 @@ fn letter(id: String) -> DeadLetter {
         contract: "order.placed".into(),
         rule: "schema".into(),
         kind: "schema",
+        trace: None,
     }
 }
 

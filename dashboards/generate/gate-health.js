@@ -288,9 +288,15 @@ module.exports = board({
       states({
         title: "Ready",
         description: "Draining: told to stop, takes no records. Ends within drain_seconds; one that does not may be killed, nothing acknowledged is lost.",
-        width: 12, unit: unit.state, steps: thresholds.ready,
+        width: 6, unit: unit.state, steps: thresholds.ready,
         states: { 0: ["draining", "orange"], 1: ["ready", "green"] },
         queries: [course(`meshgate_ready{${g}}`, "{{instance}}")],
+      }),
+      graph({
+        title: "Spans",
+        description: "Spans of traces per second. failed or dropped: the collector is away or slow; no record waits for it. See docs/tracing.md.",
+        width: 6, unit: unit.perSecond, none: "no collector is set (tracing.otlp)",
+        queries: [course(`sum by (outcome) (rate(meshgate_spans_total{${g}}[$__rate_interval]))`, "{{outcome}}")],
       }),
     ]],
     ["What checks remember", [

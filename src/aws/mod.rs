@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod fault;
+mod propagate;
 mod shards;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use crate::port::INSTANCE_HEADER;
 
 pub use endpoint::{Endpoint, is_self};
 pub use fault::Fault;
+pub use propagate::Propagated;
 pub use shards::{hash_key_range, shards};
 
 /// To open a connection. The SDKs' own default of 2026.

@@ -54,7 +54,14 @@ pub struct KclArgs {
 }
 
 pub fn run(args: KclArgs) -> ExitCode {
-    let overrides = Overrides { config: args.config, rules: args.rules, data: args.data, listen: None, admin: None };
+    let overrides = Overrides {
+        config: args.config,
+        rules: args.rules,
+        data: args.data,
+        listen: None,
+        admin: None,
+        environment: super::run::otel_variables(),
+    };
     let config = match config::load(&overrides) {
         Ok(config) => config,
         Err(error) => return trouble(error),

@@ -1,5 +1,7 @@
 //! `meshgate run`: the gate itself.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,8 +66,14 @@ pub struct RunArgs {
 
 /// Runs the gate until it is told to stop, or stdin ends.
 pub fn run(args: RunArgs) -> ExitCode {
-    let overrides =
-        Overrides { config: args.config, rules: args.rules, data: args.data, listen: args.listen, admin: args.admin };
+    let overrides = Overrides {
+        config: args.config,
+        rules: args.rules,
+        data: args.data,
+        listen: args.listen,
+        admin: args.admin,
+        environment: otel_variables(),
+    };
     let config = match config::load(&overrides) {
         Ok(config) => config,
         Err(ConfigError::Faulty { path, faults, files }) => {
@@ -104,6 +112,12 @@ pub fn run(args: RunArgs) -> ExitCode {
         Ok(Stopped::CutOff) => ExitCode::from(TROUBLE),
         Err(error) => trouble(error),
     }
+}
+
+/// The variables that say where OpenTelemetry's programs send their spans.
+pub(super) fn otel_variables() -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("OTEL_")).collect()
 }
 
 /// A request of 500 records has three buffers of half a megabyte for some milliseconds. glibc takes such from the kernel and gives

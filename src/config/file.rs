@@ -1,22 +1,27 @@
 //! Settings as written in `meshgate.yaml`. Unknown keys, wrong types and values out of range are faults with their place.
 
+mod dead_letters;
 mod notices;
 mod rules;
 mod spool;
 mod streams;
+mod tracing;
 mod without_aws;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::dead_letters::{WrittenBucket, WrittenLetters};
 use self::notices::WrittenNotices;
 use self::rules::{Sources, WrittenRules};
 use self::spool::WrittenSpool;
 use self::streams::WrittenStream;
-use super::{Backend, Config, LetterBucket, OnQuarantine, Route, Routes};
+use self::tracing::WrittenTracing;
+use super::{Backend, Config, OnQuarantine, Route, Routes};
 use crate::contract::diagnostic::{Code, Diagnostic, Place};
 use crate::contract::shape::{Shape, ShapeFault};
 use crate::contract::yaml;
@@ -53,6 +58,7 @@ pub struct Written {
     limits: WrittenLimits,
     retry: WrittenRetry,
     notices: Option<WrittenNotices>,
+    tracing: WrittenTracing,
     drain_seconds: u64,
 }
 
@@ -87,22 +93,6 @@ struct WrittenAws {
     sns_endpoint: Option<String>,
     dynamodb_endpoint: Option<String>,
     s3_endpoint: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct WrittenLetters {
-    s3: Option<WrittenBucket>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenBucket {
-    bucket: String,
-    #[serde(default)]
-    prefix: String,
-    #[serde(default)]
-    archive: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -160,6 +150,7 @@ impl Default for Written {
             limits: WrittenLimits::default(),
             retry: WrittenRetry::default(),
             notices: None,
+            tracing: WrittenTracing::default(),
             // Below Kubernetes' default terminationGracePeriodSeconds of 30.
             drain_seconds: 25,
         }
@@ -280,8 +271,8 @@ impl Written {
         self.data = data;
     }
 
-    /// Settings as run. Total: [`read`] refused what has no meaning.
-    pub fn into_config(self) -> Config {
+    /// Settings as run. Total: [`read`] refused what has no meaning. `environment` are the variables that begin with `OTEL_`.
+    pub fn into_config(self, environment: &BTreeMap<String, String>) -> Config {
         let seconds = Duration::from_secs;
         let Sources { rules, rules_watch, candidate, candidate_watch } =
             self.rules.into_sources(&self.data, self.rules_watch_seconds);
@@ -311,11 +302,7 @@ impl Written {
                 },
             },
             dlq: self.dlq.into(),
-            letter_bucket: self.dead_letters.s3.map(|written| LetterBucket {
-                name: written.bucket,
-                prefix: written.prefix,
-                archive: written.archive,
-            }),
+            letter_bucket: self.dead_letters.s3.map(WrittenBucket::into_bucket),
             routes: Routes::new(self.routes.into_iter().map(WrittenRoute::into_route)),
             streams: self.streams.into_iter().map(WrittenStream::into_gated).collect(),
             limits: Limits {
@@ -335,6 +322,7 @@ impl Written {
                 ..RetryPolicy::default()
             },
             notices: self.notices.map(WrittenNotices::into_settings),
+            tracing: self.tracing.into_settings(environment),
         }
     }
 }
@@ -475,7 +463,7 @@ mod tests {
     fn a_bucket_for_letters_is_of_aws_and_its_prefix_a_folder() {
         let text = "backend: aws\ndead_letters: {s3: {bucket: letters, prefix: team=a/, archive: true}}\n";
         let config = config::parse(Some(text.as_bytes()), Path::new("meshgate.yaml"), &Overrides::default()).unwrap();
-        let expected = LetterBucket { name: "letters".into(), prefix: "team=a/".into(), archive: true };
+        let expected = config::LetterBucket { name: "letters".into(), prefix: "team=a/".into(), archive: true };
         assert_eq!(config.letter_bucket, Some(expected));
         expect![[r#"
             meshgate.yaml:1:20: error[invalid-value]: the embedded store keeps dead letters itself (write `backend: aws`)

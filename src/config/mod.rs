@@ -24,6 +24,7 @@ use crate::gate::notice;
 use crate::lease::Start;
 use crate::source::kinesis_stream::feed::Reading;
 use crate::source::listener::Limits;
+use crate::trace;
 
 pub use routes::{OnQuarantine, Route, Routes};
 pub use source::RuleSource;
@@ -63,6 +64,15 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Who is told of quarantine, and when; `None`: nobody.
     pub notices: Option<NoticeSettings>,
+    pub tracing: Tracing,
+}
+
+/// Whether spans are exported, where to, and which.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tracing {
+    pub settings: Option<trace::Settings>,
+    /// What of it has no effect, to be told at the start.
+    pub warnings: Vec<String>,
 }
 
 /// Who is told of quarantine, and when. The log always is.
@@ -149,6 +159,8 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     pub listen: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    /// The variables that begin with `OTEL_`.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// The file that is read when it is there and no other is named.
@@ -200,7 +212,7 @@ pub fn parse(text: Option<&[u8]>, path: &Path, overrides: &Overrides) -> Result<
     if let Some(rules) = &overrides.rules {
         written.set_rules(rules.clone());
     }
-    let mut config = written.into_config();
+    let mut config = written.into_config(&overrides.environment);
     config.listen = overrides.listen.unwrap_or(config.listen);
     config.admin = overrides.admin.unwrap_or(config.admin);
     Ok(config)
@@ -208,6 +220,6 @@ pub fn parse(text: Option<&[u8]>, path: &Path, overrides: &Overrides) -> Result<
 
 impl Default for Config {
     fn default() -> Self {
-        file::Written::default().into_config()
+        file::Written::default().into_config(&BTreeMap::new())
     }
 }

@@ -6,6 +6,7 @@
 //!  "violations": [{"rule": "…", "kind": "…", "pointer": "…", "dimension": "…", "severity": "…", "mode": "…", "message": "…"}],
 //!  "source": {"stream": "…", "position": "…", "arrivedAt": "…", "partitionKey": "…", "explicitHashKey": "…"},
 //!  "private": [{"path": "/data/email", "mask": "hash"}],
+//!  "trace": {"traceId": "…", "spanId": "…"},
 //!  "payload": {"encoding": "json", "bytes": 42, "json": {…}}}
 //! ```
 //!
@@ -18,7 +19,8 @@
 //!   queue takes no message as large, and the event is still at `source.position` of the stream it was read from.
 //!
 //! `private` is `"all"` when private fields may be anywhere, since the event could not be understood. `source.unwrapped` marks an event
-//! that was made of a change record (see `decode::dynamodb`). `replay` says what has been tried since (see [`with_attempt`]).
+//! that was made of a change record (see `decode::dynamodb`). `trace` is the span of the request that brought it, where it has one.
+//! `replay` says what has been tried since (see [`with_attempt`]).
 
 mod attempts;
 mod line;
@@ -95,6 +97,9 @@ pub fn build(
     member("revision", &*stamp.revision, &mut out);
     member("violations", &judgement.violations, &mut out);
     member("private", &private(privacy.fields), &mut out);
+    if let Some(trace) = &record.trace {
+        let _ = write!(out, ",\"trace\":{{\"traceId\":\"{}\",\"spanId\":\"{}\"}}", trace.trace_id, trace.span_id);
+    }
     if !privacy.keep_masked_only {
         member("source", &Source::of(record), &mut out);
         write_original(&mut out, &record.data, well_formed);

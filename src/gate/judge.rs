@@ -383,6 +383,7 @@ impl Judged<'_> {
             contract: Arc::clone(&self.judgement.stamp.contract),
             rule: first.map_or_else(|| "unknown".into(), |v| Arc::clone(&v.rule)),
             kind: first.map_or("unknown", |v| v.kind.as_str()),
+            trace: record.trace.clone(),
         }
     }
 

@@ -100,6 +100,7 @@ mod tests {
             contract: "order.placed".into(),
             rule: "qty_positive".into(),
             kind: "rule",
+            trace: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod place;
 mod record;
 mod stream;
 mod timestamp;
+mod trace;
 mod violation;
 
 pub use hash_key::{HashKey, HashKeyRange};
@@ -17,4 +18,5 @@ pub use place::Place;
 pub use record::{Container, DeadLetter, PartOf, Position, Record};
 pub use stream::{ChildShard, Distribution, Shard, ShardMap, StreamDescription, StreamMode};
 pub use timestamp::Timestamp;
+pub use trace::{SpanContext, SpanId, TraceId};
 pub use violation::{Dimension, Mode, Severity, Violation, ViolationKind};

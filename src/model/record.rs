@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{HashKey, Timestamp};
+use super::{HashKey, SpanContext, Timestamp};
 
 /// One record as its producer wrote it. The bytes are what is forwarded: an event is never re-serialised.
 ///
@@ -30,6 +30,8 @@ pub struct Record {
     pub part_of: Option<PartOf>,
     /// Whether `data` and `partition_key` were made of a change record (see `decode::dynamodb`): it is not to be read as one again.
     pub is_unwrapped: bool,
+    /// The trace of the request it came with, or of the batch it was read in. A container made of several has the first one's.
+    pub trace: Option<Arc<SpanContext>>,
 }
 
 /// A record's place in a container of the Kinesis Producer Library.
@@ -66,6 +68,7 @@ impl Record {
             sequence_for_ordering: None,
             part_of: None,
             is_unwrapped: false,
+            trace: None,
         }
     }
 
@@ -134,4 +137,6 @@ pub struct DeadLetter {
     /// Of the violation that decided first.
     pub rule: Arc<str>,
     pub kind: &'static str,
+    /// As [`Record::trace`].
+    pub trace: Option<Arc<SpanContext>>,
 }

@@ -15,6 +15,7 @@ use crate::sink::local::LocalLeases;
 use crate::source::kinesis_stream::aws::KinesisReader;
 use crate::source::kinesis_stream::lease_table::DynamoDbLeases;
 use crate::source::kinesis_stream::{SourceOptions, keep_reading};
+use crate::trace::Tracer;
 
 /// How often the shards of a stream are listed, to find those without a lease. Milliseconds.
 const SYNC_EVERY_MS: u64 = 60_000;
@@ -25,7 +26,7 @@ const SYNC_EVERY_MS: u64 = 60_000;
 /// Where the file of local leases cannot be opened.
 pub fn start<F: Future<Output = ()> + Send + 'static>(
     config: &Config,
-    clients: &Clients,
+    (clients, tracer): (&Clients, &Tracer),
     gate: &Arc<Gate>,
     metrics: &Arc<Metrics>,
     worker: &str,
@@ -43,6 +44,7 @@ pub fn start<F: Future<Output = ()> + Send + 'static>(
             worker: worker_options(stream, worker),
             bytes_max: stream.bytes_max,
             metrics: Arc::clone(metrics),
+            tracer: tracer.clone(),
             clock: super::now,
             random: fastrand::f64,
         };

@@ -42,7 +42,8 @@ pub async fn run(
     options: ProcessorOptions,
 ) -> Result<(), ProcessorError> {
     let instance = format!("{:016x}", fastrand::u64(..));
-    let sinks = serve::open_sinks(config, own, &instance).await?;
+    let (tracer, exporting) = serve::tracing(config, &serve::worker_id(&instance), &metrics);
+    let sinks = serve::open_sinks(config, own, &instance, &tracer).await?;
     let by_key = config.routes.keeps_order(&options.stream);
     let notices = serve::notices(config, &rules, &sinks, &metrics, serve::worker_id(&instance));
     let gate = serve::gate(config, rules, &sinks, Arc::clone(&metrics));
@@ -54,12 +55,16 @@ pub async fn run(
         checkpoint_every: options.checkpoint_every,
         by_key,
         metrics,
+        tracer,
         clock: super::now,
         random: fastrand::f64,
     };
     let ended = kcl::run(reader, tokio::io::stdout(), options).await;
     if let Some(notices) = notices {
         notices.finish().await;
+    }
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
     }
     Ok(ended?)
 }

@@ -72,7 +72,7 @@ impl Objects {
 
     async fn put_letter(&self, letter: &DeadLetter, metrics: &Metrics) -> Result<DeadLetter, Unsettled> {
         let key = object_key(&self.prefix, letter);
-        self.put(LETTER, &key, Bytes::from(letter.body.clone()), metrics).await?;
+        self.put(LETTER, &key, Bytes::from(letter.body.clone()), &[letter], metrics).await?;
         let body = self.store.pointer(&key);
         Ok(DeadLetter { body, document_bytes: Some(letter.body.len()), ..letter.clone() })
     }
@@ -93,16 +93,23 @@ impl Objects {
                 let Some(first) = here.first() else { return Vec::new() };
                 let bytes: usize = here.iter().map(|letter| letter.body.len()).sum();
                 let body = if bytes > COMPRESSED_HERE_MAX { in_place(|| archived(&here)) } else { archived(&here) };
-                let put = self.put(ARCHIVE, &archive_key(&self.prefix, first), body.into(), metrics).await;
+                let put = self.put(ARCHIVE, &archive_key(&self.prefix, first), body.into(), &here, metrics).await;
                 vec![put; here.len()]
             })
         };
         drive(entries, limits, policy, put, &Tally { metrics, sink: ARCHIVE }).await
     }
 
-    async fn put(&self, kind: &str, key: &str, body: Bytes, metrics: &Metrics) -> Result<(), Unsettled> {
+    async fn put(
+        &self,
+        kind: &str,
+        key: &str,
+        body: Bytes,
+        letters: &[&DeadLetter],
+        metrics: &Metrics,
+    ) -> Result<(), Unsettled> {
         let bytes = body.len() as u64;
-        self.store.put(key, body).await?;
+        self.store.put(key, body, letters).await?;
         metrics.objects.with_label_values(&[kind]).inc();
         metrics.object_bytes.with_label_values(&[kind]).inc_by(bytes);
         Ok(())

@@ -476,5 +476,6 @@ fn dead_letter(summary: &Summary, body: String) -> DeadLetter {
         contract: summary.contract.as_str().into(),
         rule: summary.rule.as_str().into(),
         kind: ViolationKind::parse(&summary.kind).map_or("unknown", ViolationKind::as_str),
+        trace: None,
     }
 }

@@ -31,6 +31,7 @@ use crate::sink::spool::{Spool, SpoolError};
 use crate::sink::sqs::{SqsBox, SqsSink};
 use crate::source::Service;
 use crate::source::listener::{self, Drained};
+use crate::trace::{Exporting, Tracer};
 
 /// Why the gate did not start. Nothing was taken in.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub async fn open_letters(config: &Config, queue: Option<&str>) -> Result<(Sinks
         return Ok((Sinks::local(&store), letters));
     }
     let instance = format!("{:016x}", fastrand::u64(..));
-    let sinks = open_sinks(config, Vec::new(), &instance).await?;
+    let sinks = open_sinks(config, Vec::new(), &instance, &Tracer::default()).await?;
     let clients = sinks.clients.as_ref().ok_or(StartError::Store("the backend has no clients".into()))?;
     let sink = Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone()));
     let objects = s3::Objects::new(clients.s3.clone());
@@ -101,7 +102,12 @@ pub async fn open_letters(config: &Config, queue: Option<&str>) -> Result<(Sinks
 }
 
 /// Opens the backend. `own` are the addresses this gate listens on, so that it is not made its own upstream.
-pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -> Result<Sinks, StartError> {
+pub async fn open_sinks(
+    config: &Config,
+    own: Vec<SocketAddr>,
+    instance: &str,
+    tracer: &Tracer,
+) -> Result<Sinks, StartError> {
     match &config.backend {
         Backend::Local { shards, streams_max } => {
             let options = LocalOptions { shards_per_stream: *shards, streams_max: *streams_max, ..Default::default() };
@@ -131,11 +137,11 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
                 ..AwsOptions::new(instance)
             })
             .await?;
-            let mesh = Arc::new(KinesisSink::new(clients.kinesis.clone()));
+            let mesh = Arc::new(KinesisSink::new(clients.kinesis.clone()).traced_by(tracer.clone()));
             Ok(Sinks {
                 mesh: Arc::clone(&mesh) as _,
-                letters: Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone())),
-                objects: config.letter_bucket.as_ref().map(|bucket| objects(bucket, &clients)),
+                letters: Arc::new(SqsSink::new(clients.sqs.clone(), clients.region.clone()).traced_by(tracer.clone())),
+                objects: config.letter_bucket.as_ref().map(|bucket| objects(bucket, &clients, tracer)),
                 catalog: mesh,
                 backend: "aws",
                 topics: Some(Arc::new(SnsTopics::new(clients.sns.clone()))),
@@ -145,9 +151,9 @@ pub async fn open_sinks(config: &Config, own: Vec<SocketAddr>, instance: &str) -
     }
 }
 
-fn objects(bucket: &LetterBucket, clients: &Clients) -> Objects {
+fn objects(bucket: &LetterBucket, clients: &Clients, tracer: &Tracer) -> Objects {
     Objects {
-        store: Arc::new(S3Sink::new(clients.s3.clone(), bucket.name.clone())),
+        store: Arc::new(S3Sink::new(clients.s3.clone(), bucket.name.clone()).traced_by(tracer.clone())),
         prefix: bucket.prefix.as_str().into(),
         archive: bucket.archive,
     }
@@ -187,6 +193,17 @@ pub fn notices(
     let settings = config.notices.clone()?;
     let (rules, metrics, sink) = (Arc::clone(rules), Arc::clone(metrics), sinks.topics.clone());
     Some(Notices::start(NoticeOptions { settings, rules, sink, metrics, gate, clock: super::now }))
+}
+
+/// Has spans exported, where the settings or OpenTelemetry's variables say where to. `gate` is what this process is called.
+pub fn tracing(config: &Config, gate: &str, metrics: &Metrics) -> (Tracer, Option<Exporting>) {
+    for warning in &config.tracing.warnings {
+        tracing::warn!("{warning}");
+    }
+    let Some(settings) = config.tracing.settings.clone() else { return (Tracer::default(), None) };
+    tracing::info!(url = settings.url, share = settings.sampler.share, "spans of requests are exported");
+    let (tracer, exporting) = Tracer::start(settings, gate, metrics);
+    (tracer, Some(exporting))
 }
 
 /// The queues that letters may go to, as the rules are at present.
@@ -293,6 +310,7 @@ pub struct Serving {
     /// Ends when `stop` is told.
     keeper: JoinHandle<Option<Keeper>>,
     notices: Option<Notices>,
+    exporting: Option<Exporting>,
     pub spooling: Option<Arc<Spooling>>,
     /// Ends when `stop` is told, and the turns under way are over.
     drainer: JoinHandle<()>,
@@ -315,7 +333,8 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let port = bind(config.listen).await?;
     let listen = port.local_addr().unwrap_or(config.listen);
     let instance = format!("{:016x}", fastrand::u64(..));
-    let sinks = open_sinks(config, vec![listen], &instance).await?;
+    let (tracer, exporting) = tracing(config, &worker_id(&instance), &metrics);
+    let sinks = open_sinks(config, vec![listen], &instance, &tracer).await?;
     let notices = notices(config, &rules, &sinks, &metrics, worker_id(&instance));
     let spooling = open_spool(config, &metrics)?;
     let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
@@ -332,6 +351,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         instance: instance.clone(),
         clock: super::now,
         random: || fastrand::u128(..),
+        tracer: tracer.clone(),
     };
     let stop = watch::Sender::new(false);
     let told = {
@@ -345,7 +365,9 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     in_place(|| keeper.begin());
     // What the checks remember is marked as in use by now: nothing is settled before.
     let sources = match &sinks.clients {
-        Some(clients) => gated::start(config, clients, &gate, &service_metrics, &worker_id(&instance), told.clone())?,
+        Some(clients) => {
+            gated::start(config, (clients, &tracer), &gate, &service_metrics, &worker_id(&instance), told.clone())?
+        }
         None => JoinSet::new(),
     };
     let task = tokio::spawn(listener::serve(port, Arc::new(service), config.limits.clone(), told()));
@@ -363,7 +385,21 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let phase = watch::Sender::new(Phase::Ready);
     let drain_time = config.limits.drain_time;
     let backend = sinks.backend;
-    Ok(Serving { listen, backend, phase, stop, task, sources, drain_time, reloads, keeper, notices, spooling, drainer })
+    Ok(Serving {
+        listen,
+        backend,
+        phase,
+        stop,
+        task,
+        sources,
+        drain_time,
+        reloads,
+        keeper,
+        notices,
+        exporting,
+        spooling,
+        drainer,
+    })
 }
 
 impl Serving {
@@ -404,6 +440,9 @@ impl Serving {
         }
         if let Some(notices) = self.notices {
             notices.finish().await;
+        }
+        if let Some(exporting) = self.exporting {
+            exporting.finish().await;
         }
         stopped
     }

@@ -109,6 +109,7 @@ fn parts(record: Record) -> Vec<Record> {
             arrived: record.arrived,
             sequence_for_ordering: record.sequence_for_ordering.clone(),
             is_unwrapped: record.is_unwrapped,
+            trace: record.trace.clone(),
             part_of: Some(PartOf { container: Arc::clone(&container), index }),
         }
     };

@@ -14,11 +14,12 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{self, PutRecordsResultEntry};
 
-use crate::aws::{Fault, shards};
+use crate::aws::{Fault, Propagated, shards};
 use crate::model::{
     Distribution, Placement, Record, Shard, StreamDescription, StreamMode, Timestamp, Trouble, Unsettled,
 };
 use crate::port::{BoxFuture, CallLimits, Catalog, CatalogError, MeshSink, StreamReader};
+use crate::trace::{Operation, Tracer, troubles};
 
 /// Records in one `PutRecords` call.
 pub const CALL_RECORDS_MAX: usize = 500;
@@ -34,15 +35,25 @@ const RECORD_SIZE_KIB_DEFAULT: u32 = 1_024;
 const PAGES_MAX: usize = 100;
 const STREAMS_A_PAGE: i32 = 1_000;
 
+const PUT_RECORDS: Operation = Operation { service: "Kinesis", method: "PutRecords", messaging: Some("aws_kinesis") };
+const PUT_RECORD: Operation = Operation { method: "PutRecord", ..PUT_RECORDS };
+
 /// Kinesis streams as mesh streams. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct KinesisSink {
     client: Client,
+    tracer: Tracer,
 }
 
 impl KinesisSink {
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, tracer: Tracer::default() }
+    }
+
+    /// Has each call that puts records traced.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     async fn put_records(&self, stream: &str, records: &[&Record]) -> Vec<Result<Placement, Unsettled>> {
@@ -83,16 +94,29 @@ impl KinesisSink {
         records: &[&Record],
     ) -> Result<Vec<Result<Placement, Unsettled>>, Fault> {
         let body = body::put_records(stream, records);
+        let mut traced = self.tracer.call(&PUT_RECORDS, stream, records.iter().map(|record| record.trace.as_ref()));
         // The SDK makes a request of no records, ours takes its place, and then it is signed: `mutate_request` comes before.
-        let request = self.client.put_records().stream_name(stream).customize().mutate_request(move |request| {
+        let mut request = self.client.put_records().stream_name(stream).customize().mutate_request(move |request| {
             request.headers_mut().insert("content-length", body.len().to_string());
             *request.body_mut() = body.clone().into();
         });
-        let sent = request.send().await;
-        let answers = sent.map_err(|error| Fault::of_call(&error))?.records;
-        if answers.len() == records.len() {
-            return Ok(answers.into_iter().map(|answer| placement(stream, answer)).collect());
+        if let Some(context) = traced.context() {
+            request = request.interceptor(Propagated::from(context));
         }
+        let answers = match request.send().await {
+            Ok(answer) => answer.records,
+            Err(error) => {
+                let fault = Fault::of_call(&error);
+                traced.answered(records.iter().map(|_| fault.trouble));
+                return Err(fault);
+            }
+        };
+        if answers.len() == records.len() {
+            let placed: Vec<_> = answers.into_iter().map(|answer| placement(stream, answer)).collect();
+            traced.answered(troubles(&placed));
+            return Ok(placed);
+        }
+        traced.answered(records.iter().map(|_| Trouble::Unavailable));
         let message = format!(
             "{}: the answer names {} records of the {} sent; they may or may not have been stored; retry with back-off",
             target(stream),
@@ -103,7 +127,8 @@ impl KinesisSink {
     }
 
     async fn put_record(&self, stream: &str, record: &Record) -> Result<Placement, Unsettled> {
-        let sent = self
+        let mut traced = self.tracer.call(&PUT_RECORD, stream, std::iter::once(record.trace.as_ref()));
+        let mut request = self
             .client
             .put_record()
             .stream_name(stream)
@@ -111,12 +136,16 @@ impl KinesisSink {
             .set_partition_key(record.partition_key.clone())
             .set_explicit_hash_key(record.explicit_hash_key.clone())
             .set_sequence_number_for_ordering(record.sequence_for_ordering.clone())
-            .send()
-            .await;
-        match sent {
+            .customize();
+        if let Some(context) = traced.context() {
+            request = request.interceptor(Propagated::from(context));
+        }
+        let result = match request.send().await {
             Ok(answer) => placed(stream, Some(answer.shard_id), Some(answer.sequence_number)),
             Err(error) => Err(Fault::of_call(&error).unsettled(&target(stream))),
-        }
+        };
+        traced.answered(troubles(std::slice::from_ref(&result)));
+        result
     }
 }
 

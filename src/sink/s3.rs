@@ -11,9 +11,12 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 pub use self::pointer::Pointer;
-use crate::aws::Fault;
-use crate::model::Unsettled;
+use crate::aws::{Fault, Propagated};
+use crate::model::{DeadLetter, Unsettled};
 use crate::port::{BoxFuture, LetterStore};
+use crate::trace::{Operation, Tracer, troubles};
+
+const PUT: Operation = Operation { service: "S3", method: "PutObject", messaging: None };
 
 /// The largest object that [`Objects::fetch`] reads, bytes. A record has 10 MiB; its document, in base64 with its reasons, some 14.
 pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -23,24 +26,43 @@ pub const FETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct S3Sink {
     client: Client,
     bucket: String,
+    tracer: Tracer,
 }
 
 impl S3Sink {
     pub fn new(client: Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into() }
+        Self { client, bucket: bucket.into(), tracer: Tracer::default() }
+    }
+
+    /// Has each call that puts letters traced.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 }
 
 impl LetterStore for S3Sink {
-    fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<(), Unsettled>> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+        letters: &'a [&'a DeadLetter],
+    ) -> BoxFuture<'a, Result<(), Unsettled>> {
         // No content encoding: readers would unpack what is called .gz.
         let content_type = if key.ends_with(".gz") { "application/gzip" } else { "application/json" };
         let put = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type);
         Box::pin(async move {
-            match put.body(ByteStream::from(body)).send().await {
+            let mut traced = self.tracer.call(&PUT, &self.bucket, letters.iter().map(|letter| letter.trace.as_ref()));
+            let mut put = put.body(ByteStream::from(body)).customize();
+            if let Some(context) = traced.context() {
+                put = put.interceptor(Propagated::from(context));
+            }
+            let result = match put.send().await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(Fault::of_call(&error).unsettled(&target(&self.bucket))),
-            }
+            };
+            traced.answered(troubles(std::slice::from_ref(&result)));
+            result
         })
     }
 

@@ -4,6 +4,9 @@
 //! queue's `MaximumMessageSize` says, and only characters of XML 1.0. A letter that breaks one of them fails alone: SQS
 //! would refuse some of these for the whole batch.
 //!
+//! A letter of a traced request has `AWSTraceHeader`, X-Ray's way over SQS, which consumers such as Lambda go on from. It does not count
+//! towards a message's size.
+//!
 //! A queue is named by its name, URL or ARN. A message's group is its domain, by which a standard queue is fair to domains. In a queue
 //! whose name ends in `.fifo` it is the domain and its partition key, and the letter's id is for deduplication, so that a retry
 //! within five minutes stays one message.
@@ -21,14 +24,17 @@ use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
 
 pub use self::letter_box::SqsBox;
 use self::outside::{attributes, size_of};
-use crate::aws::Fault;
+use crate::aws::{Fault, Propagated};
 use crate::model::{DeadLetter, Trouble, Unsettled};
 use crate::port::{BoxFuture, CallLimits, DeadLetterSink, QueueDepth};
+use crate::trace::{Operation, Tracer};
 
 /// Messages in one `SendMessageBatch` call.
 pub const CALL_MESSAGES_MAX: usize = 10;
 /// Bytes in one call, and in one message of a queue that does not say less.
 pub const CALL_BYTES_MAX: usize = 1_048_576;
+
+const SEND: Operation = Operation { service: "SQS", method: "SendMessageBatch", messaging: Some("aws_sqs") };
 
 /// Queues remembered. Their names come from configuration and contracts; past this, the memory starts anew.
 const QUEUES_MAX: usize = 1_000;
@@ -40,6 +46,7 @@ pub struct SqsSink {
     /// The client's region: a queue named by an ARN of another one cannot be reached through it.
     region: String,
     queues: RwLock<HashMap<String, Arc<Queue>>>,
+    tracer: Tracer,
 }
 
 /// A queue as it was looked up.
@@ -53,7 +60,13 @@ struct Queue {
 
 impl SqsSink {
     pub fn new(client: Client, region: impl Into<String>) -> Self {
-        Self { client, region: region.into(), queues: RwLock::default() }
+        Self { client, region: region.into(), queues: RwLock::default(), tracer: Tracer::default() }
+    }
+
+    /// Has each call that sends letters traced.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     async fn queue(&self, name: &str) -> Result<Arc<Queue>, Unsettled> {
@@ -176,11 +189,15 @@ impl SqsSink {
         let index_of = |id: &str| id.parse::<usize>().ok().filter(|index| sent.contains(index));
         let body = body::send_message_batch(&queue, sent.iter().map(|&index| (index, letters[index])));
         // As for Kinesis: the SDK's own request is of no messages, and is signed after this.
-        let request =
+        let mut traced = self.tracer.call(&SEND, name, sent.iter().map(|&index| letters[index].trace.as_ref()));
+        let mut request =
             self.client.send_message_batch().queue_url(&queue.url).customize().mutate_request(move |request| {
                 request.headers_mut().insert("content-length", body.len().to_string());
                 *request.body_mut() = body.clone().into();
             });
+        if let Some(context) = traced.context() {
+            request = request.interceptor(Propagated::from(context));
+        }
         match request.send().await {
             Ok(answer) => {
                 for index in answer.successful.iter().filter_map(|done| index_of(&done.id)) {
@@ -197,11 +214,12 @@ impl SqsSink {
                 if fault.code.as_deref().is_some_and(|c| matches!(c, "QueueDoesNotExist" | "NonExistentQueue")) {
                     self.forget(name);
                 }
-                for index in sent {
+                for &index in &sent {
                     results[index] = Err(fault.unsettled(&target(name)));
                 }
             }
         }
+        traced.answered(sent.iter().filter_map(|&index| results[index].as_ref().err()).map(|failure| failure.trouble));
         results
     }
 }
@@ -346,6 +364,7 @@ mod tests {
             contract: "".into(),
             rule: "qty_positive".into(),
             kind: "rule",
+            trace: None,
         }
     }
 

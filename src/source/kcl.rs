@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::model::{Record, Timestamp};
 use crate::port::{Intake, IntakeError};
 use crate::source::settling::{Settling, SettlingOptions};
+use crate::trace::Tracer;
 
 /// The longest message, in bytes: GetRecords gives at most 10 MiB or 10,000 records, in base64, and the KCL may merge some.
 const MESSAGE_BYTES_MAX: u64 = 128 * 1024 * 1024;
@@ -47,6 +48,7 @@ pub struct Options {
     /// Whether records of one partition key are settled in their order.
     pub by_key: bool,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
     pub clock: fn() -> Timestamp,
     /// 0 to 1.
     pub random: fn() -> f64,
@@ -61,6 +63,7 @@ impl Options {
             by_key: self.by_key,
             is_taken_apart: true,
             metrics: Arc::clone(&self.metrics),
+            tracer: self.tracer.clone(),
             turns: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             random: self.random,
         }

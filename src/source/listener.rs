@@ -20,10 +20,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument as _;
 
 use super::body::{self, BodyFault};
 use super::connection;
 use super::service::{Answer, Service};
+use crate::trace::Traced;
 
 /// The bounds of the data port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,11 +175,12 @@ impl Port {
     /// Reads one request, answers it, and counts it.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let (parts, incoming) = request.into_parts();
+        let traced = self.service.tracer.request(&parts.headers);
         let taken = body::take(&parts, incoming, &self.limits, &self.memory).await;
         let started = Instant::now();
         let Answer { response, source, operation } = match taken {
             Ok(taken) => match self.room_for_answer(&parts).await {
-                Ok(room) => held(self.service.answer(&parts, &taken.bytes).await, room).await,
+                Ok(room) => held(self.answer_traced(&parts, &taken.bytes, &traced).await, room).await,
                 Err(fault) => self.service.refuse(&parts, fault),
             },
             Err(fault) => self.service.refuse(&parts, fault),
@@ -187,10 +190,21 @@ impl Port {
             400..500 => "4xx",
             500.. => "5xx",
         };
+        traced.answered(source, operation, parts.method.as_str(), response.status().as_u16());
         let metrics = &self.service.metrics;
         metrics.requests.with_label_values(&[source, operation, class]).inc();
         metrics.request_seconds.with_label_values(&[source, operation]).observe(started.elapsed().as_secs_f64());
         Ok(response)
+    }
+
+    /// Lines of the log about a request that belongs to a trace say so.
+    async fn answer_traced(&self, parts: &Parts, body: &Bytes, traced: &Traced) -> Answer {
+        let answer = self.service.answer(parts, body, traced);
+        match traced.context() {
+            None => answer.await,
+            // Of the highest level, so that no filter leaves it out.
+            Some(context) => answer.instrument(tracing::error_span!("request", trace_id = %context.trace_id)).await,
+        }
     }
 
     /// Sets memory aside before a large answer is made. A client that asks for many and takes none has them all to itself.

@@ -10,6 +10,7 @@ use hyper::http::{Method, Response};
 use crate::metrics::Metrics;
 use crate::model::Timestamp;
 use crate::port::{Catalog, Intake};
+use crate::trace::{Traced, Tracer};
 
 use super::body::BodyFault;
 use super::{http as http_api, kinesis_api};
@@ -24,6 +25,7 @@ pub struct Service {
     pub clock: fn() -> Timestamp,
     /// Any 128 bits, for request ids. They need not be secret.
     pub random: fn() -> u128,
+    pub tracer: Tracer,
 }
 
 /// An answer, with what it is counted under: values of closed sets.
@@ -35,11 +37,11 @@ pub struct Answer {
 
 impl Service {
     /// Answers a whole request. Dropped midway, nothing was acknowledged.
-    pub async fn answer(&self, parts: &Parts, body: &Bytes) -> Answer {
+    pub async fn answer(&self, parts: &Parts, body: &Bytes, traced: &Traced) -> Answer {
         if is_kinesis(parts) {
-            kinesis_api::answer(self, parts, body).await
+            kinesis_api::answer(self, parts, body, traced).await
         } else {
-            http_api::answer(self, parts, body).await
+            http_api::answer(self, parts, body, traced).await
         }
     }
 

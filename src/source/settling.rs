@@ -15,6 +15,7 @@ use crate::lease::ledger::{BatchId, Input, Ledger, LedgerOptions, Output, Taken}
 use crate::metrics::Metrics;
 use crate::model::{Place, Position, Record, Settlement};
 use crate::port::{Intake, IntakeError};
+use crate::trace::Tracer;
 
 /// Between two lines of the log about a shard that stands still.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
@@ -39,6 +40,7 @@ pub struct SettlingOptions {
     /// A permit for each batch that may be under way at once, for all shards that share it.
     pub turns: Arc<Semaphore>,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
     /// 0 to 1.
     pub random: fn() -> f64,
 }
@@ -185,9 +187,10 @@ impl Settling {
         Ok(())
     }
 
-    fn begin(&mut self, batch: BatchId, records: Vec<Record>) {
+    fn begin(&mut self, batch: BatchId, mut records: Vec<Record>) {
         let (intake, stream) = (Arc::clone(&self.options.intake), Arc::clone(&self.options.stream));
         let (turns, mut is_draining) = (Arc::clone(&self.options.turns), self.is_draining.subscribe());
+        let (tracer, shard) = (self.options.tracer.clone(), Arc::clone(&self.options.shard));
         let task = self.under_way.spawn(async move {
             let _turn = tokio::select! {
                 biased;
@@ -195,7 +198,11 @@ impl Settling {
                 turn = turns.acquire() => turn,
             };
             // Too many in flight, or rules that no longer cover the stream: the records wait.
+            let traced = tracer.batch(&stream, &shard);
+            records.iter_mut().for_each(|record| record.trace = traced.context().cloned());
+            traced.takes(&stream, &records);
             let outcomes = intake.settle(&stream, records).await?;
+            traced.settles(&outcomes);
             Ok(outcomes.iter().map(|outcome| !matches!(outcome.settlement, Settlement::Unsettled(_))).collect())
         });
         self.batches.insert(task.id(), batch);

@@ -70,6 +70,7 @@ fn letter(id: usize, body: &str) -> DeadLetter {
         key_hash: None,
         is_kept: false,
         attempts: 0,
+        trace: None,
         id: format!("letter-{id}"),
         body: body.into(),
         quarantined: Timestamp::default(),

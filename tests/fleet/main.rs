@@ -198,6 +198,7 @@ impl Play {
                 seed: self.random.u64(..),
             },
             bytes_max: self.bytes_max,
+            tracer: Default::default(),
             metrics,
             clock: now,
             random: fastrand::f64,

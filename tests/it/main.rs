@@ -34,4 +34,5 @@ mod rules_git;
 mod shards;
 mod spool;
 mod streams;
+mod tracing;
 mod usage;

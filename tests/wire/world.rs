@@ -280,6 +280,7 @@ impl World {
             instance: "gate-1".into(),
             clock: || Timestamp::from_millis(NOW),
             random: || 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+            tracer: Default::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -2,6 +2,7 @@
 
 mod events;
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,8 +71,14 @@ macro_rules! say {
 
 /// Runs the demo. Exit code 0 whatever was refused: refusing is what it shows.
 pub fn run(args: DemoArgs) -> ExitCode {
-    let overrides =
-        Overrides { config: None, rules: args.rules, data: args.data, listen: args.listen, admin: args.admin };
+    let overrides = Overrides {
+        config: None,
+        rules: args.rules,
+        data: args.data,
+        listen: args.listen,
+        admin: args.admin,
+        environment: BTreeMap::new(),
+    };
     // The demo is the default configuration, whatever a meshgate.yaml here says.
     let config = match config::parse(None, "defaults".as_ref(), &overrides) {
         Ok(config) => config,

@@ -30,6 +30,7 @@ fn sample(path: &Path) -> Store {
         contract: "order.placed".into(),
         rule: rule.into(),
         kind,
+        trace: None,
     };
     let letters = [letter("5f3a", 1, "total_is_sum", "rule"), letter("5f3b", 2, "schema", "schema")];
     let letters: Vec<&DeadLetter> = letters.iter().collect();

@@ -59,6 +59,21 @@ fn the_document_is_self_contained_and_keeps_the_bytes() {
 }
 
 #[test]
+fn a_traced_request_can_be_found_from_its_letter_whatever_is_kept_of_the_event() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let trace = crate::model::SpanContext::parse(parent, ["a=1"].into_iter()).map(std::sync::Arc::new);
+    for (keep_masked_only, fields) in [(false, &email()[..]), (true, &email()[..]), (true, &[])] {
+        let privacy = Privacy { fields: PrivateFields::Known(fields), keep_masked_only };
+        let record = Record { trace: trace.clone(), ..record(EVENT) };
+        let document = build("1", Timestamp::from_millis(1), &record, true, &judgement(), privacy);
+        let expected = serde_json::json!({"traceId": "4bf92f3577b34da6a3ce929d0e0e4736", "spanId": "00f067aa0ba902b7"});
+        let shown: Value = serde_json::from_str(&for_display(&document).unwrap()).unwrap();
+        assert_eq!(shown["trace"], expected, "{document}");
+        assert!(!document.contains("a=1"), "what vendors note is not kept: {document}");
+    }
+}
+
+#[test]
 fn the_record_comes_back_to_be_judged_again() {
     let document = document(EVENT, PrivateFields::Known(&email()), false);
     let (again, quarantined) = original_record(&document).unwrap();

@@ -28,6 +28,7 @@ fn letter(id: &str, domain: &str, rule: &str) -> DeadLetter {
         is_kept: false,
         attempts: 0,
         id: id.to_owned(),
+        trace: None,
         body: format!("{{\"id\":\"{id}\"}}"),
         quarantined: Timestamp::from_millis(1_000),
         stream: "orders".into(),

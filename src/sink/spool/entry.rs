@@ -9,7 +9,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error as NoKind, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DeadLetter, Position, Record, Timestamp, ViolationKind};
+use crate::model::{DeadLetter, Position, Record, SpanContext, Timestamp, ViolationKind};
 
 /// Which kind of far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +86,9 @@ struct RecordHeader {
     request: Option<(Arc<str>, usize)>,
     is_unwrapped: bool,
     is_ordered: bool,
+    /// `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +104,9 @@ struct LetterHeader {
     key_hash: Option<String>,
     #[serde(default)]
     document_bytes: Option<usize>,
+    /// `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
 }
 
 impl Written {
@@ -120,6 +126,7 @@ impl Written {
                     request,
                     is_unwrapped: record.is_unwrapped,
                     is_ordered: *is_ordered,
+                    trace: record.trace.as_deref().map(SpanContext::traceparent),
                 };
                 (serde_json::to_string(&header), record.data.clone())
             }
@@ -134,6 +141,7 @@ impl Written {
                     kind: letter.kind.to_owned(),
                     key_hash: letter.key_hash.clone(),
                     document_bytes: letter.document_bytes,
+                    trace: letter.trace.as_deref().map(SpanContext::traceparent),
                 };
                 (serde_json::to_string(&header), Bytes::from(letter.body.clone()))
             }
@@ -153,6 +161,7 @@ impl Written {
                     explicit_hash_key: header.explicit_hash_key,
                     position,
                     is_unwrapped: header.is_unwrapped,
+                    trace: trace_of(header.trace.as_deref()),
                     ..Record::new(self.payload, header.stream, Timestamp::from_millis(header.arrived))
                 };
                 Some(Entry::Record { record, is_ordered: header.is_ordered })
@@ -173,10 +182,15 @@ impl Written {
                     rule: header.rule,
                     // The document has it too: of a kind that this version does not know, the attribute is left out.
                     kind: violation_kind(&header.kind),
+                    trace: trace_of(header.trace.as_deref()),
                 }))
             }
         }
     }
+}
+
+fn trace_of(traceparent: Option<&str>) -> Option<Arc<SpanContext>> {
+    SpanContext::parse(traceparent?, std::iter::empty()).map(Arc::new)
 }
 
 fn violation_kind(text: &str) -> &'static str {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{DeadLetter, Position, Record};
+use crate::model::{DeadLetter, Position, Record, SpanContext};
 
 const MIB: u64 = 1 << 20;
 
@@ -49,6 +49,10 @@ async fn payloads(spool: &Spool, lane: &Lane) -> Vec<String> {
     taken.entries.iter().map(|(_, entry)| text(entry)).collect()
 }
 
+fn traced() -> Option<Arc<SpanContext>> {
+    SpanContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", std::iter::empty()).map(Arc::new)
+}
+
 #[tokio::test]
 async fn entries_come_back_whole_and_in_order_after_a_restart() {
     let (_home, path) = home();
@@ -58,6 +62,7 @@ async fn entries_come_back_whole_and_in_order_after_a_restart() {
         explicit_hash_key: Some("12".into()),
         position: Position::InRequest { request: "r".into(), index: 3 },
         is_unwrapped: true,
+        trace: traced(),
         ..Record::new(&b"\x00\xff{"[..], "in".into(), at(7))
     };
     let entry = Entry::Record { record: whole.clone(), is_ordered: false };
@@ -77,6 +82,7 @@ async fn entries_come_back_whole_and_in_order_after_a_restart() {
         contract: "c".into(),
         rule: "r".into(),
         kind: "unknown_type",
+        trace: traced(),
     };
     let queue = Lane { kind: Kind::DeadLetter, name: "a".into() };
     spool.put(&queue, at(13), &[Entry::Letter(letter.clone())]).await.unwrap();

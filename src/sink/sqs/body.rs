@@ -32,6 +32,13 @@ pub fn send_message_batch<'a>(queue: &Queue, letters: impl Iterator<Item = (usiz
             body.push(b'}');
         }
         body.push(b'}');
+        if let Some(trace) = &letter.trace {
+            body.extend_from_slice(
+                b",\"MessageSystemAttributes\":{\"AWSTraceHeader\":{\"DataType\":\"String\",\"StringValue\":",
+            );
+            string(&trace.xray(), &mut body);
+            body.extend_from_slice(b"}}");
+        }
         body.extend_from_slice(b",\"MessageGroupId\":");
         string(&group(letter, queue.fifo), &mut body);
         if queue.fifo {
@@ -56,8 +63,11 @@ fn string(text: &str, body: &mut Vec<u8>) {
 mod tests {
     use serde_json::{Value, json};
 
+    use std::sync::Arc;
+
     use super::super::tests::letter;
     use super::*;
+    use crate::model::SpanContext;
 
     fn written(fifo: bool) -> Value {
         let queue = Queue { url: "http://q".into(), fifo, message_bytes_max: 1_000 };
@@ -83,6 +93,19 @@ mod tests {
             serde_json::from_slice(&send_message_batch(&queue, [(0, &letters[0])].into_iter())).unwrap();
         let size = &written["Entries"][0]["MessageAttributes"]["ExtendedPayloadSize"];
         assert_eq!(size, &json!({"DataType": "Number", "StringValue": "300000"}));
+    }
+
+    #[test]
+    fn a_letter_of_a_traced_request_has_x_rays_header_which_is_no_part_of_its_size() {
+        let queue = Queue { url: "http://q".into(), fifo: false, message_bytes_max: 1_000 };
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = SpanContext::parse(parent, std::iter::empty()).map(Arc::new);
+        let traced = DeadLetter { trace, ..letter("{}") };
+        let written: Value = serde_json::from_slice(&send_message_batch(&queue, [(0, &traced)].into_iter())).unwrap();
+        let header = "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1";
+        let expected = json!({"AWSTraceHeader": {"DataType": "String", "StringValue": header}});
+        assert_eq!(written["Entries"][0]["MessageSystemAttributes"], expected);
+        assert_eq!(size_of(&traced), size_of(&letter("{}")));
     }
 
     #[test]

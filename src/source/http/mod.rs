@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::model::{Judgement, Position, Record, Settlement, Trouble};
 use crate::port::{INSTANCE_HEADER, IntakeError};
+use crate::trace::Traced;
 
 use super::Service;
 use super::body::BodyFault;
@@ -114,13 +115,13 @@ impl<'a> Route<'a> {
 }
 
 /// Answers one request.
-pub async fn answer(service: &Service, parts: &Parts, body: &Bytes) -> Answer {
+pub async fn answer(service: &Service, parts: &Parts, body: &Bytes, traced: &Traced) -> Answer {
     let route = Route::of(parts.uri.path());
     let id = request_id((service.random)());
     let result = match &route {
         Route::Unknown => Err(unknown_path()),
         _ if parts.method != Method::POST => Err(method_not_allowed()),
-        Route::Events { stream } => settle(service, parts, body, stream, &id).await,
+        Route::Events { stream } => settle(service, (parts, body), stream, &id, traced).await,
         Route::Judge { domain, contract } => judge(service, parts, body, domain, contract).await,
     };
     let mut response = result.unwrap_or_else(|problem| problem_response(&problem));
@@ -191,10 +192,10 @@ fn problem_response(problem: &Problem) -> Response<Full<Bytes>> {
 
 async fn settle(
     service: &Service,
-    parts: &Parts,
-    body: &Bytes,
+    (parts, body): (&Parts, &Bytes),
     stream: &str,
     id: &str,
+    traced: &Traced,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     if service.intake.mesh_stream(stream).is_none() {
         return Err(IntakeError::UnknownStream { stream: stream.into() }.into());
@@ -207,10 +208,11 @@ async fn settle(
     let record = |(index, data): (usize, Bytes)| Record {
         partition_key: Some(key.clone().unwrap_or_else(|| events::own_key(&data))),
         position: Position::InRequest { request: Arc::clone(&request), index },
+        trace: traced.context().cloned(),
         ..Record::new(data, Arc::clone(&name), now)
     };
     let records = events.into_iter().enumerate().map(record).collect();
-    let told = settle_all(service, stream, records).await?;
+    let told = settle_all(service, stream, records, traced).await?;
     let answer = EventsAnswer::of(&told);
     let mut response = json_response(status_of(&told), &answer);
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -222,7 +224,12 @@ async fn settle(
 /// Settles the records batch by batch, in order. An error before anything was taken is the request's; a later one is what the
 /// remaining records are told. After a batch of which something is unsettled no further one is sent: records behind it would
 /// overtake those of its keys, and a far end that is down would make the client wait once for each batch.
-async fn settle_all(service: &Service, stream: &str, records: Vec<Record>) -> Result<Vec<Told>, Problem> {
+async fn settle_all(
+    service: &Service,
+    stream: &str,
+    records: Vec<Record>,
+    traced: &Traced,
+) -> Result<Vec<Told>, Problem> {
     let total = records.len();
     let mut told = Vec::with_capacity(total);
     let mut allowance = Allowance::default();
@@ -230,8 +237,10 @@ async fn settle_all(service: &Service, stream: &str, records: Vec<Record>) -> Re
     while left.peek().is_some() {
         let batch = next_batch(&mut left);
         let count = batch.len();
+        traced.takes(stream, &batch);
         match service.intake.settle(stream, batch).await {
             Ok(outcomes) if outcomes.len() == count => {
+                traced.settles(&outcomes);
                 let failed = outcomes.iter().find_map(|outcome| match &outcome.settlement {
                     Settlement::Unsettled(unsettled) => Some(unsettled.trouble),
                     _ => None,

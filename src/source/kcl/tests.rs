@@ -82,6 +82,7 @@ async fn follow(script: &Arc<Script>, every: Duration, messages: &[Value]) -> (V
         metrics: Arc::new(Metrics::new()),
         clock: Timestamp::default,
         random: || 0.5,
+        tracer: Default::default(),
     };
     let ended = run(BufReader::new(input.as_bytes()), &mut said, options).await;
     let lines = said.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
@@ -213,6 +214,7 @@ async fn what_cannot_be_read_ends_it_and_shows_no_payload() {
             metrics,
             clock: Timestamp::default,
             random: || 0.5,
+            tracer: Default::default(),
         };
         let ended = run(BufReader::new(format!("{message}\n").as_bytes()), &mut said, options).await;
         let error = ended.unwrap_err().to_string();

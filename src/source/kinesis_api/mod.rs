@@ -28,6 +28,7 @@ use hyper::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::model::Timestamp;
 use crate::port::INSTANCE_HEADER;
+use crate::trace::Traced;
 
 use super::Service;
 use super::body::BodyFault;
@@ -49,6 +50,7 @@ struct Call<'a> {
     /// The client's invocation id, the same on each of its retries; else this request's own.
     invocation: Arc<str>,
     now: Timestamp,
+    traced: &'a Traced,
 }
 
 /// The largest answer, in bytes: 10 MiB of records in base64, and what 10,000 of them need for their other members.
@@ -69,12 +71,12 @@ pub fn is_addressed(parts: &Parts) -> bool {
 }
 
 /// Answers one request.
-pub async fn answer(service: &Service, parts: &Parts, body: &Bytes) -> Answer {
+pub async fn answer(service: &Service, parts: &Parts, body: &Bytes, traced: &Traced) -> Answer {
     let target = target_of(parts);
     let id = request_id((service.random)());
     let encoding = Encoding::of(header_text(parts, "content-type"));
     let result = match encoding {
-        Some(encoding) => dispatch(service, parts, body, target, encoding, &id).await,
+        Some(encoding) => dispatch(service, (parts, body), target, encoding, &id, traced).await,
         None => Err(unsupported_type()),
     };
     // A client of an encoding unknown here is most likely to read JSON.
@@ -93,11 +95,11 @@ fn target_of(parts: &Parts) -> Option<Target> {
 
 async fn dispatch(
     service: &Service,
-    parts: &Parts,
-    body: &Bytes,
+    (parts, body): (&Parts, &Bytes),
     target: Option<Target>,
     encoding: Encoding,
     id: &str,
+    traced: &Traced,
 ) -> Result<Bytes, Fault> {
     let operation = offered(target)?;
     refuse_loop(service, parts)?;
@@ -108,7 +110,7 @@ async fn dispatch(
         })
         .unwrap_or(id)
         .into();
-    let call = Call { service, encoding, body, invocation, now: (service.clock)() };
+    let call = Call { service, encoding, body, invocation, now: (service.clock)(), traced };
     match operation {
         Operation::PutRecord => put::put_record(&call).await,
         Operation::PutRecords => put::put_records(&call).await,

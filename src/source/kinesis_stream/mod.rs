@@ -30,6 +30,7 @@ use crate::lease::{Checkpoint, Input, Lease, Output, StopReason, Swap, Worker, W
 use crate::metrics::Metrics;
 use crate::model::Timestamp;
 use crate::port::{Intake, LeaseTable, ShardReader};
+use crate::trace::Tracer;
 
 /// Reports of consumers that wait for the worker.
 const REPORTS_MAX: usize = 1_024;
@@ -59,6 +60,7 @@ pub struct SourceOptions {
     /// Bytes read and not yet settled, all shards together.
     pub bytes_max: u32,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
     pub clock: fn() -> Timestamp,
     /// 0 to 1.
     pub random: fn() -> f64,
@@ -251,6 +253,7 @@ impl Source {
                 by_key: options.by_key,
                 is_taken_apart: false,
                 metrics: Arc::clone(&options.metrics),
+                tracer: options.tracer.clone(),
                 turns: Arc::clone(&self.turns),
                 random: options.random,
             },

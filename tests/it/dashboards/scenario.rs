@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::{dashboards, file, panels, queries};
 use crate::harness::{
-    Door, Emulator, Gate, GateOptions, GitRemote, Http, Kinesis, Prometheus, Put, bad_parcel, copy_tree, free_port,
-    good_parcel, parcels_rules, run, temporary, wait_until,
+    Collector, Door, Emulator, Gate, GateOptions, GitRemote, Http, Kinesis, Prometheus, Put, bad_parcel, copy_tree,
+    free_port, good_parcel, parcels_rules, run, temporary, wait_until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -179,7 +179,12 @@ impl Fleet {
         std::fs::write(rules.join(contract), format!("{written}{REMEMBERS}")).expect("a writable file");
         let stricter = written.replace("this.weight > 0.0", "this.weight > 5.0");
         std::fs::write(candidate.join(contract), stricter).expect("a writable file");
-        let config = format!("rules: {{candidate: {}}}\nrules_watch_seconds: 0\nnotices: {{}}\n", candidate.display());
+        let collector = Collector::start()?;
+        let config = format!(
+            "rules: {{candidate: {}}}\nrules_watch_seconds: 0\nnotices: {{}}\ntracing: {{otlp: \"{}\"}}\n",
+            candidate.display(),
+            collector.endpoint()
+        );
 
         let nobody = format!("http://127.0.0.1:{}", free_port());
         let door = Door::to(aws.address);

@@ -1,6 +1,7 @@
 //! What every test needs: processes that end with the test, a small HTTP client, the gate, and its far ends.
 
 mod bucket;
+mod collector;
 mod door;
 mod emulator;
 mod gate;
@@ -11,6 +12,7 @@ mod prometheus;
 mod remote;
 mod tools;
 
+pub use collector::Collector;
 pub use door::Door;
 pub use emulator::{Emulator, QueueMessage};
 pub use gate::{Gate, GateOptions, binary, parcels_rules};

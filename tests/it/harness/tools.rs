@@ -11,6 +11,8 @@ pub enum Tool {
     KinesisAgg,
     /// Python, with `sqs_extended_client`.
     ExtendedClient,
+    /// Python, with `opentelemetry.proto`.
+    OtlpDefinitions,
     AwsCli,
     Node,
     /// Node.js, with Grafana's foundation SDK.
@@ -66,6 +68,7 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::Python => (venv("python"), venv("python")),
         Tool::KinesisAgg => (venv("python"), python_package(&tools, "aws_kinesis_agg")),
         Tool::ExtendedClient => (venv("python"), python_package(&tools, "sqs_extended_client")),
+        Tool::OtlpDefinitions => (venv("python"), python_package(&tools, "opentelemetry/proto")),
         Tool::AwsCli => (venv("aws"), venv("aws")),
         Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
         Tool::FoundationSdk => (PathBuf::from("node"), module("@grafana/grafana-foundation-sdk/package.json")),

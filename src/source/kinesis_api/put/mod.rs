@@ -48,7 +48,7 @@ pub async fn put_record(call: &Call<'_>) -> Result<Bytes, Fault> {
     record.sequence_for_ordering = ordering(request.sequence_for_ordering)?;
     refuse_dry_run(request.dry_run)?;
 
-    let outcomes = call.service.intake.settle(&stream, vec![record]).await?;
+    let outcomes = settle(call, &stream, vec![record]).await?;
     let [outcome]: [Outcome; 1] = outcomes.try_into().map_err(|_| count_mismatch())?;
     match outcome.settlement {
         Settlement::Quarantined { refuse: true, dead_letter, .. } => {
@@ -79,11 +79,18 @@ pub async fn put_records(call: &Call<'_>) -> Result<Bytes, Fault> {
     check_total(&records)?;
     refuse_dry_run(request.dry_run)?;
 
-    let outcomes = call.service.intake.settle(&stream, records).await?;
+    let outcomes = settle(call, &stream, records).await?;
     if outcomes.len() != count {
         return Err(count_mismatch());
     }
     answer::put_records(call.encoding, &outcomes)
+}
+
+async fn settle(call: &Call<'_>, stream: &str, records: Vec<Record>) -> Result<Vec<Outcome>, Fault> {
+    call.traced.takes(stream, &records);
+    let outcomes = call.service.intake.settle(stream, records).await?;
+    call.traced.settles(&outcomes);
+    Ok(outcomes)
 }
 
 /// Checks one entry; `path` names a member of it in an error.
@@ -116,6 +123,7 @@ fn record(
         explicit_hash_key: entry.explicit_hash_key,
         position: Position::InRequest { request: Arc::clone(&call.invocation), index },
         encoded: entry.encoded,
+        trace: call.traced.context().cloned(),
         ..Record::new(data, Arc::clone(stream), call.now)
     })
 }
