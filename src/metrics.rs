@@ -10,8 +10,12 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+mod far_ends;
+mod read;
 mod spool;
 
+pub use far_ends::{Failure, FarEnd, FarEnds};
+pub use read::Series;
 pub use spool::SpoolMetrics;
 
 use crate::model::Judgement;
@@ -118,6 +122,7 @@ pub struct Metrics {
     pub notices: IntCounterVec,
     /// Of the spool, where there is one.
     pub spool: SpoolMetrics,
+    pub far_ends: FarEnds,
     _build_info: Gauge,
 }
 
@@ -339,6 +344,7 @@ impl Metrics {
                 &["domain", "event", "outcome"],
             ),
             spool: SpoolMetrics::new(&r),
+            far_ends: FarEnds::default(),
             _build_info: build_info,
             registry: r,
         }

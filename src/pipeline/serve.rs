@@ -15,6 +15,7 @@ use super::gated;
 use super::keeper::Keeper;
 use super::notices::{NoticeOptions, Notices};
 use super::objects::Objects;
+use super::pulse::Pulsing;
 use super::rules::Rules;
 use super::spooling::Spooling;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
@@ -276,6 +277,7 @@ pub struct Serving {
     keeper: JoinHandle<Option<Keeper>>,
     notices: Option<Notices>,
     pub spooling: Option<Arc<Spooling>>,
+    pub pulse: Arc<Pulsing>,
     /// Ends when `stop` is told, and the turns under way are over.
     drainer: JoinHandle<()>,
 }
@@ -301,7 +303,8 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let notices = notices(config, &rules, &sinks, &metrics, worker_id(&instance));
     let spooling = open_spool(config, &metrics)?;
     let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
-    let gate = gate.noted_by(notices.as_ref().map(Notices::noted));
+    let pulse = Arc::new(Pulsing::default());
+    let gate = gate.noted_by(notices.as_ref().map(Notices::noted)).with_pulse(Some(Arc::clone(&pulse)));
     let gate = Arc::new(match &spooling {
         Some(spooling) => gate.with_spool(Arc::clone(spooling)),
         None => gate,
@@ -345,7 +348,21 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let phase = watch::Sender::new(Phase::Ready);
     let drain_time = config.limits.drain_time;
     let backend = sinks.backend;
-    Ok(Serving { listen, backend, phase, stop, task, sources, drain_time, reloads, keeper, notices, spooling, drainer })
+    Ok(Serving {
+        listen,
+        backend,
+        phase,
+        stop,
+        task,
+        sources,
+        drain_time,
+        reloads,
+        keeper,
+        notices,
+        spooling,
+        pulse,
+        drainer,
+    })
 }
 
 impl Serving {
