@@ -17,6 +17,7 @@ mod rules;
 pub mod run;
 pub mod tail;
 pub mod test;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ Examples:
   meshgate diff origin/main              what a change of rules means, before it is merged
   meshgate docs rules                    a page of what the domains offer, for those who use it
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders …
+  meshgate top                           how it stands with a gate that runs
   meshgate dlq ls                        what was refused, why, and whose it is
 
 Exit codes: 0 good; 1 findings (a faulty rule file, a refused event, a failed example); 2 usage or
@@ -68,6 +70,7 @@ enum Command {
     Export(export::ExportArgs),
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
+    Top(top::TopArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -85,6 +88,7 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
+            Command::Top(args) => top::run(&args),
             Command::Demo(args) => demo::run(args),
         }
     }

@@ -30,5 +30,6 @@ mod rules;
 mod rules_git;
 mod shards;
 mod spool;
+mod status;
 mod streams;
 mod usage;

@@ -163,9 +163,8 @@ pub fn percent(share: f64) -> String {
     let factor = 10_f64.powi(digits + 2);
     // Binary fractions are a little beside what they stand for.
     let whole = if share > 0.5 { (share * factor + 1e-6).floor() } else { (share * factor - 1e-6).ceil() };
-    let shown = whole / factor * 100.0;
-    let text = format!("{shown:.*}", digits.unsigned_abs() as usize);
-    format!("{} %", text.strip_suffix(".0").unwrap_or(&text))
+    let text = format!("{:.*}", digits.unsigned_abs() as usize, whole.abs() / factor * 100.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -178,9 +177,10 @@ mod tests {
             (1.0, "100 %"),
             (0.0, "0 %"),
             (0.999_999, "99.99 %"),
-            (0.995, "99.50 %"),
+            (0.995, "99.5 %"),
             (0.982, "98.2 %"),
             (0.75, "75 %"),
+            (0.1, "10 %"),
             (0.000_001, "0.01 %"),
             (0.3, "30 %"),
         ] {

@@ -5,7 +5,8 @@
   const EVERY = 2000;
   const PATIENCE = 5000;
   const SCHEMA = "meshgate.status/v1";
-  const REFUSALS_FIRST = 10;
+  const REFUSALS_FIRST = 8;
+  const VIOLATIONS_MAX = 12;
   const SVG = "http://www.w3.org/2000/svg";
   const id = (name) => document.getElementById(name);
   const whole = new Intl.NumberFormat("en");
@@ -44,7 +45,7 @@
     const digits = (share > 0.99 && share < 1) || (share > 0 && share < 0.01) ? 2 : 1;
     const factor = 10 ** (digits + 2);
     const shown = ((share > 0.5 ? Math.floor(share * factor + 1e-6) : Math.ceil(share * factor - 1e-6)) / factor) * 100;
-    return shown.toFixed(digits).replace(/\.0$/, "") + "\u00a0%";
+    return shown.toFixed(digits).replace(/\.?0*$/, "") + "\u00a0%";
   };
   const rate = (perSecond) => (perSecond >= 100 ? whole.format(Math.round(perSecond)) : String(Math.round(perSecond * 10) / 10));
   const seconds = (n) => (n < 120 ? Math.round(n) + " s" : n < 7200 ? Math.round(n / 60) + " min" : n < 172800 ? Math.round(n / 3600) + " h" : Math.round(n / 86400) + " days");
@@ -193,7 +194,7 @@
   const severity = (word) => badge(word === "error" ? "error" : word === "warning" ? "warning" : "", word);
 
   const showViolations = (violations) =>
-    fill("violations", violations, (v) => [v.domain, v.contract, v.rule, v.kind, v.severity, v.mode].join("\u0000"), [
+    fill("violations", violations.slice(0, VIOLATIONS_MAX), (v) => [v.domain, v.contract, v.rule, v.kind, v.severity, v.mode].join("\u0000"), [
       (v) => [v.kind === null ? make("span", "", "other rules") : make("code", "", v.rule)],
       (v) => [v.domain + " / " + v.contract],
       (v) => (v.kind === null ? [none()] : [v.kind.replaceAll("_", " ") + " ", severity(v.severity), v.mode === "shadow" ? " " : null, v.mode === "shadow" ? badge("mode", "shadow") : null]),

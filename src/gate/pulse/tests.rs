@@ -95,7 +95,7 @@ const DOMAIN: &str = "apiVersion: meshgate/v1\nkind: Domain\nmetadata: {name: sh
 
 const CONTRACT: &str = "apiVersion: meshgate/v1
 kind: EventContract
-metadata: {name: placed, domain: shop, version: 1.0.0}
+metadata: {name: placed, domain: shop, version: 1.0.0, status: active}
 match: {stream: orders}
 rules:
   - {id: told, expression: this.total > 0, message: the total is not positive, messageExpression: '\"total is \" + string(this.total)'}

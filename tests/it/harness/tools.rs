@@ -20,6 +20,8 @@ pub enum Tool {
     Hadolint,
     KubernetesValidate,
     Chromium,
+    /// Node.js, with what visits a page: `playwright-core` and `axe-core`.
+    StatusPage,
 }
 
 /// The top of the repository.
@@ -43,6 +45,10 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::ExtendedClient => (venv("python"), python_package(&tools, "sqs_extended_client")),
         Tool::AwsCli => (venv("aws"), venv("aws")),
         Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
+        Tool::StatusPage => {
+            let (visitor, checker) = (module("playwright-core/package.json"), module("axe-core/package.json"));
+            (PathBuf::from("node"), if checker.exists() { visitor } else { checker })
+        }
         Tool::Ministack => (venv("ministack"), venv("ministack")),
         Tool::Fauxqs => (PathBuf::from("node"), module("fauxqs/dist/app.js")),
         Tool::KinesisLocal => (PathBuf::from("node"), module("kinesis-local/main.js")),
@@ -78,7 +84,7 @@ pub fn tool(tool: Tool) -> Option<Command> {
                          await buildApp({ logger: false }).listen({ port: Number(process.env.FAUXQS_PORT), host: '127.0.0.1' });";
             command.args(["--input-type=module", "--eval", start]).arg(app);
         }
-        Tool::Node => {
+        Tool::Node | Tool::StatusPage => {
             command.env("NODE_PATH", tools.join("node_modules"));
         }
         _ => {}
