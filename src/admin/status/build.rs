@@ -1,10 +1,12 @@
 //! Makes the status document of what the parts of a gate know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::document::{
-    About, Breaker, Contract, Counts, Domain, Failure, FarEnd, Health, InFlight, InForce, Lane, Owner, PerSecond,
-    Queue, Rates, Reason, Refusal, Rules, SCHEMA, Series, Shard, Source, Spool, State, Status, Stream, Violation,
+    About, Breaker, Contract, Counts, Domain, FAILED, FAILS, Failure, FarEnd, Health, InFlight, InForce, Lane, Owner,
+    PerSecond, Queue, Rates, Reason, Refusal, Rules, SCHEMA, Series, Shard, Source, Spool, State, Status, Stream,
+    TAKES, Violation,
 };
 use super::health;
 use crate::admin::Admin;
@@ -26,6 +28,9 @@ const VIOLATIONS_TOLD_MAX: usize = 20;
 
 /// Whole seconds that the rate is the mean of.
 const RATE_SECONDS: usize = 10;
+
+/// How long a failure says that a far end fails, without another call. Milliseconds.
+const RECENT: i64 = 300_000;
 
 type Gauges = BTreeMap<String, Vec<metrics::Series>>;
 
@@ -58,7 +63,7 @@ pub(super) fn status(admin: &Admin, started: Timestamp, now: Timestamp) -> Statu
         contracts_left_out,
         violations: violations(&view),
         refusals: view.refusals.iter().map(|refusal| describe_refusal(refusal)).collect(),
-        far_ends: admin.metrics.far_ends.all().into_iter().map(far_end).collect(),
+        far_ends: admin.metrics.far_ends.all().into_iter().map(|one| far_end(one, now)).collect(),
         dead_letters: queues(&gauges),
         spool: spool(admin, now),
         streams: streams(&gauges),
@@ -220,8 +225,14 @@ fn describe_refusal(refusal: &pulse::Refusal) -> Refusal {
     }
 }
 
-fn far_end((sink, name, far_end): (&'static str, std::sync::Arc<str>, metrics::FarEnd)) -> FarEnd {
+fn far_end((sink, name, far_end): (&'static str, Arc<str>, metrics::FarEnd), now: Timestamp) -> FarEnd {
     let metrics::FarEnd { calls, failures, retries, took, failed, failing_since } = far_end;
+    let is_recent = failed.as_ref().is_some_and(|failed| now.millis() - failed.at.millis() < RECENT);
+    let state = match failing_since {
+        None => TAKES,
+        Some(_) if is_recent => FAILS,
+        Some(_) => FAILED,
+    };
     let failure = |failure: metrics::Failure| Failure {
         at: failure.at.to_string(),
         trouble: failure.trouble.as_str().to_owned(),
@@ -230,6 +241,7 @@ fn far_end((sink, name, far_end): (&'static str, std::sync::Arc<str>, metrics::F
     FarEnd {
         sink: sink.to_owned(),
         name: name.to_string(),
+        state: state.to_owned(),
         calls,
         failures,
         retries,

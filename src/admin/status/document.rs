@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 /// The document's `schema`.
 pub const SCHEMA: &str = "meshgate.status/v1";
 
+/// Of a far end: its last call took something; took nothing, a moment ago; took nothing, and none was made for five minutes.
+pub const TAKES: &str = "takes";
+pub const FAILS: &str = "fails";
+pub const FAILED: &str = "failed";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -212,6 +217,8 @@ pub struct FarEnd {
     pub sink: String,
     /// Of the stream or queue.
     pub name: String,
+    /// [`TAKES`], [`FAILS`], or [`FAILED`].
+    pub state: String,
     pub calls: u64,
     pub failures: u64,
     pub retries: u64,

@@ -1,6 +1,6 @@
 //! Is the gate healthy? One sentence for whoever opens the page, and what is behind it.
 
-use super::document::{Breaker, Concern, Contract, Counts, FarEnd, Health, State, Status};
+use super::document::{Breaker, Concern, Contract, Counts, FAILED, FarEnd, Health, State, Status};
 
 /// Events below which a pass rate says nothing.
 const EVENTS_MIN: u32 = 20;
@@ -47,13 +47,16 @@ fn settled(counts: &Counts) -> u32 {
 
 /// Of a far end whose last call took nothing.
 fn failing(far_end: &FarEnd) -> Option<(State, String)> {
-    let FarEnd { sink, name, failing_since: Some(since), last_failure, .. } = far_end else { return None };
+    let FarEnd { sink, name, state, failing_since: Some(since), last_failure, .. } = far_end else { return None };
     let what = match sink.as_str() {
         "mesh" => format!("The mesh stream {name}"),
         "dlq" => format!("The dead-letter queue {name}"),
         _ => "S3".to_owned(),
     };
-    let trouble = last_failure.as_ref().map_or("unavailable", |failure| &failure.trouble);
+    let (trouble, at) = last_failure.as_ref().map_or(("unavailable", since), |failure| (&failure.trouble, &failure.at));
+    if state == FAILED {
+        return Some((State::Warning, format!("{what} took nothing when it was last called, {at} ({trouble}).")));
+    }
     let state = if trouble == "throttled" { State::Warning } else { State::Error };
     Some((state, format!("{what} takes nothing since {since} ({trouble}).")))
 }
@@ -91,15 +94,22 @@ fn spool(status: &Status, tell: &mut impl FnMut(State, String)) {
     if entries > 0 {
         tell(
             State::Warning,
-            format!("The spool holds {entries} entries for far ends that are away, or were until now."),
+            format!("The spool holds {} for far ends that are away, or were until now.", entries_of(entries)),
         );
     }
     if aside > 0 {
         tell(
             State::Warning,
-            format!("The spool keeps {aside} entries aside that cannot be delivered as they are: GET /spool says why."),
+            format!(
+                "The spool keeps {} aside that cannot be delivered as they are: GET /spool says why.",
+                entries_of(aside)
+            ),
         );
     }
+}
+
+fn entries_of(count: u64) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
 }
 
 fn judged(contract: &Contract, tell: &mut impl FnMut(State, String)) {

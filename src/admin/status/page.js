@@ -48,7 +48,7 @@
     return shown.toFixed(digits).replace(/\.?0*$/, "") + "\u00a0%";
   };
   const rate = (perSecond) => (perSecond >= 100 ? whole.format(Math.round(perSecond)) : String(Math.round(perSecond * 10) / 10));
-  const seconds = (n) => (n < 120 ? Math.round(n) + " s" : n < 7200 ? Math.round(n / 60) + " min" : n < 172800 ? Math.round(n / 3600) + " h" : Math.round(n / 86400) + " days");
+  const seconds = (n) => (n < 120 ? Math.floor(n) + " s" : n < 7200 ? Math.floor(n / 60) + " min" : n < 172800 ? Math.floor(n / 3600) + " h" : Math.floor(n / 86400) + " days");
   const bytes = (n) => (n < 1048576 ? Math.ceil(n / 1024) + " KiB" : (n / 1048576).toFixed(n < 10485760 ? 1 : 0) + " MiB");
   const count = (n, one, more) => whole.format(n) + " " + (n === 1 ? one : more || one + "s");
 
@@ -173,8 +173,9 @@
       (c) => {
         const parts = [];
         if (slo(c) !== null) {
-          const enough = c.lastHour.passRate === null || c.lastHour.passRate >= slo(c);
-          parts.push(badge(enough ? "good" : "error", (enough ? "above " : "below ") + percent(slo(c))));
+          const rate = c.lastHour.passRate;
+          const [kind, words] = rate === null ? ["", ""] : rate >= slo(c) ? ["good", "above "] : ["error", "below "];
+          parts.push(badge(kind, words + percent(slo(c))));
         }
         if (c.breaker) {
           const kind = c.breaker.state === "closed" ? "" : c.breaker.action === "alert" ? "warning" : "error";
@@ -235,7 +236,7 @@
   const showFarEnds = (status) => {
     fill("ends", status.farEnds, (f) => f.sink + "\u0000" + f.name, [
       (f) => [make("span", "", f.name), small(KINDS[f.sink] || f.sink)],
-      (f) => [f.failingSince === null ? badge("good", "takes events") : badge("error", "failing for " + age(f.failingSince))],
+      (f) => [f.state === "takes" ? badge("good", "takes events") : f.state === "fails" ? badge("error", "failing for " + age(f.failingSince)) : badge("warning", "failed when last called")],
       (f) => [f.lastSuccess === null ? make("span", "note", "never") : ago(f.lastSuccess)],
       (f) => (f.lastFailure === null ? [none()] : [f.lastFailure.trouble + ", ", ago(f.lastFailure.at), small(f.lastFailure.message)]),
       (f) => [[f.calls, f.failures, f.retries].map((n) => whole.format(n)).join(", ")],
@@ -276,7 +277,7 @@
       (d) => [make("span", "", d.owner.team), d.owner.contact === null ? null : small(contact(d.owner.contact))],
       (d) => [whole.format(d.contracts)],
       (d) => [make("code", "", short(d.revision)), d.since === null ? null : small("for ", age(d.since))],
-      (d) => [d.stale ? badge("warning", "stale: the newest files do not compile") : badge("good", "newest")],
+      (d) => (d.stale ? [badge("warning", "stale"), small("the newest files do not compile")] : [badge("good", "newest")]),
     ]);
   };
 

@@ -6,7 +6,9 @@ use std::cmp::Reverse;
 
 use columns::{Line, Style, cell, table};
 
-use crate::admin::status::document::{Contract, Counts, FarEnd, Refusal, Series, State, Status, Violation};
+use crate::admin::status::document::{
+    Contract, Counts, FAILS, FarEnd, Refusal, Series, State, Status, TAKES, Violation,
+};
 use crate::admin::status::percent;
 use crate::model::Timestamp;
 
@@ -314,9 +316,11 @@ fn refusals(status: &Status, rows: usize, now: i64) -> Vec<Line> {
 
 fn ends(status: &Status, now: i64) -> Option<Vec<Line>> {
     let row = |end: &FarEnd| {
-        let state = match &end.failing_since {
-            None => cell(Style::Good, "takes events"),
-            Some(since) => cell(Style::Error, &format!("failing for {}", age(since, now))),
+        let since = end.failing_since.as_deref().map_or_else(String::new, |since| age(since, now));
+        let state = match end.state.as_str() {
+            TAKES => cell(Style::Good, "takes events"),
+            FAILS => cell(Style::Error, &format!("failing for {since}")),
+            _ => cell(Style::Warning, "failed when last called"),
         };
         let failure = end.last_failure.as_ref();
         let failure =

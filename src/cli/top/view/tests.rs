@@ -3,7 +3,7 @@ use expect_test::expect_file;
 use super::*;
 
 fn fixed() -> Status {
-    serde_json::from_str(include_str!("testdata/status.json")).unwrap()
+    serde_json::from_str(include_str!("../../../admin/status/testdata/status.json")).unwrap()
 }
 
 #[test]
