@@ -44,8 +44,10 @@ function sample() {
 }
 
 let serial = 0;
+// A producer's event of now: its own id and times, and an order's events by the order.
+const keyed = (event) => event.replace(/^(\s*\{)(.*"orderId"\s*:\s*("[^"]*").*)$/, '$1"partitionkey":$3,$2');
 const renewed = (event, now) =>
-  event.replace(/("id"\s*:\s*)"[^"]*"/, (_, name) => `${name}"shot-${(serial += 1)}"`).replace(/"20\d\d-\d\d-\d\dT[\d:.]+Z"/g, `"${now}"`);
+  keyed(event).replace(/("id"\s*:\s*)"[^"]*"/, (_, name) => `${name}"shot-${(serial += 1)}"`).replace(/"20\d\d-\d\d-\d\dT[\d:.]+Z"/g, `"${now}"`);
 const pick = (list) => list[Math.floor(Math.random() * list.length)];
 
 async function send(port, sampled, share) {
@@ -61,12 +63,12 @@ async function send(port, sampled, share) {
 async function shoot(address) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-quic"] });
   for (const [name, colorScheme] of [["status.png", "light"], ["status-dark.png", "dark"]]) {
-    const page = await browser.newPage({ viewport: { width: 1100, height: 1000 }, colorScheme });
+    const page = await browser.newPage({ viewport: { width: 1000, height: 1000 }, colorScheme });
     await page.goto(address);
     await page.waitForSelector("#all:not([hidden])");
     // Down to the first rows of what is wrong most.
-    const end = await page.locator("#violations tbody tr").nth(2).boundingBox();
-    await page.screenshot({ path: path.join(out, name), fullPage: true, clip: { x: 0, y: 0, width: 1100, height: end.y + end.height } });
+    const end = await page.locator("#violations tbody tr").nth(1).boundingBox();
+    await page.screenshot({ path: path.join(out, name), fullPage: true, clip: { x: 0, y: 0, width: 1000, height: end.y + end.height } });
     await page.close();
   }
   await browser.close();

@@ -1,5 +1,6 @@
 //! Makes the status document of what the parts of a gate know.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -180,7 +181,7 @@ fn leave_out(contracts: &mut Vec<Contract>) -> usize {
             let is_open = contract.breaker.as_ref().is_some_and(|breaker| breaker.state != "closed");
             (is_open, hour.quarantined, hour.dropped, hour.unsettled, hour.forwarded)
         };
-        contracts.sort_by(|a, b| weight(b).cmp(&weight(a)));
+        contracts.sort_by_key(|contract| Reverse(weight(contract)));
         contracts.truncate(CONTRACTS_TOLD_MAX);
         contracts.sort_by(|a, b| (&a.domain, &a.contract).cmp(&(&b.domain, &b.contract)));
     }
