@@ -346,3 +346,38 @@ fn source(origin: &Origin) -> Source {
         error: seen.error().map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gauge(name: &str, all: &[(&[(&str, &str)], f64)]) -> (String, Vec<metrics::Series>) {
+        let labels = |labels: &[(&str, &str)]| labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let series = all.iter().map(|(l, value)| metrics::Series { labels: labels(l), value: *value });
+        (name.to_owned(), series.collect())
+    }
+
+    #[test]
+    fn queues_and_shards_are_told_where_their_gauges_are_there() {
+        let gauges: Gauges = [
+            gauge("meshgate_dlq_letters", &[(&[("queue", "a")], 3.0), (&[("queue", "b")], 0.0)]),
+            gauge("meshgate_dlq_oldest_seconds", &[(&[("queue", "a")], 61.5)]),
+            gauge("meshgate_shards_held", &[(&[("stream", "s")], 1.0)]),
+            gauge("meshgate_shards_unread", &[(&[("stream", "s")], 2.0)]),
+            gauge("meshgate_shard_records_in_flight", &[(&[("stream", "s"), ("shard", "1")], 7.0)]),
+            gauge("meshgate_shard_stalled_seconds", &[(&[("stream", "s"), ("shard", "1")], 90.0)]),
+            gauge("meshgate_records_in_flight_limit", &[(&[], 20_000.0)]),
+        ]
+        .into();
+        let told = queues(&gauges);
+        let [a, b] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((&*a.queue, a.letters, a.oldest_seconds), ("a", 3, Some(61.5)));
+        assert_eq!((&*b.queue, b.letters, b.oldest_seconds), ("b", 0, None));
+        let streams = streams(&gauges);
+        let Stream { held, unread, shards, .. } = &streams[0];
+        let Shard { in_flight, stalled_seconds, lag_milliseconds, .. } = &shards[0];
+        assert_eq!((held, unread, in_flight, stalled_seconds, lag_milliseconds), (&1, &2, &7, &90, &0));
+        assert_eq!(number(&gauges, "meshgate_records_in_flight_limit"), Some(20_000));
+        assert!(queues(&Gauges::new()).is_empty() && number(&Gauges::new(), "meshgate_connections").is_none());
+    }
+}
