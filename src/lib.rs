@@ -14,7 +14,7 @@
 //! * [`decode`], [`rule`]: bytes to events; what can be wrong with an event.
 //! * [`plan`]: a schema compiled for one pass over an event's bytes.
 //! * [`contract`]: rule files to a compiled, routed [`contract::ContractSet`], with diagnostics.
-//! * [`gate`], [`infer`], [`export`]: judges a batch, writes the DLQ document, decides what to deliver when and whom to tell; drafts a contract from
+//! * [`gate`], [`infer`], [`export`]: judges a batch, writes the DLQ document, decides what to deliver when and whom to tell, remembers the last hour; drafts a contract from
 //!   events; writes a contract in another format.
 //! * [`diff`], [`catalogue`]: what a change of rule files means; what the domains offer, as one HTML page.
 //! * [`port`], [`metrics`]: the doors between shell parts; what is counted.

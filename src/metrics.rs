@@ -6,8 +6,10 @@
 
 mod count;
 mod family;
+mod far_ends;
 #[cfg(test)]
 mod page;
+mod read;
 
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -15,6 +17,8 @@ use self::family::{Collected, metrics, registered};
 
 pub use self::count::ContractLabels;
 pub use self::family::Family;
+pub use self::far_ends::{Failure, FarEnd, FarEnds};
+pub use self::read::Series;
 
 /// Seconds: from a quarter of a millisecond to ten seconds, which spans a local commit and a throttled upstream.
 const REQUEST_BUCKETS: &[f64] =
@@ -26,7 +30,10 @@ const JUDGE_BUCKETS: &[f64] =
 
 metrics! {
     /// The gate's metrics, registered once. Cheap to share; every field is an atomic or a sharded map of atomics.
-    pub struct Metrics;
+    pub struct Metrics {
+        /// When each far end last took something, for those who look now.
+        pub far_ends: FarEnds,
+    }
 
     "Events and their quality" {
         events: IntCounterVec = "meshgate_events_total" [domain, contract, verdict],

@@ -1,5 +1,7 @@
 //! The admin port, for probes, Prometheus and people. Never exposed to producers.
 //!
+//! * `GET /` -- for browsers, the status page; for others, a list of these.
+//! * `GET /status.json` -- what that page shows: rates, pass rates, violations, refusals, far ends, rules (`meshgate.status/v1`).
 //! * `GET /live` -- 200 while the process answers at all. Restart it when it does not.
 //! * `GET /ready` -- 200 when the gate takes records, 503 while it drains. The body says what it knows.
 //! * `GET /metrics` -- Prometheus text format 0.0.4.
@@ -12,6 +14,7 @@
 
 mod checks;
 mod spool;
+pub mod status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,6 +37,7 @@ use crate::contract::{Contract, Domain, StreamCheck};
 use crate::metrics::Metrics;
 use crate::pipeline::now;
 use crate::pipeline::origin::Origin;
+use crate::pipeline::pulse::Pulsing;
 use crate::pipeline::rules::Rules;
 use crate::pipeline::serve::Phase;
 use crate::pipeline::spooling::Spooling;
@@ -50,6 +54,8 @@ pub struct Admin {
     /// `local` or `aws`.
     pub backend: &'static str,
     pub spool: Option<Arc<Spooling>>,
+    pub pulse: Arc<Pulsing>,
+    pub status: status::Kept,
 }
 
 /// Serves until the future is dropped. Connections over the cap wait.
@@ -92,6 +98,7 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Respons
         ("/checks", true) => respond(StatusCode::OK, &checks::checks(&admin.rules)),
         ("/breakers", true) => respond(StatusCode::OK, &checks::breakers(&admin.rules, now())),
         ("/candidate", true) => respond(StatusCode::OK, &checks::candidate(&admin.rules, &admin.metrics)),
+        ("/status.json", true) => status::document_page(&admin),
         ("/spool", true) => spool::show(admin.spool.as_deref(), now()).await,
         ("/spool/retry", false) if post => spool::retry(admin.spool.as_deref()).await,
         ("/reload", false) if post => reload(admin).await,
@@ -99,13 +106,15 @@ async fn answer(admin: Arc<Admin>, request: Request<Incoming>) -> Result<Respons
         ("/reload" | "/spool/retry", _) => not_allowed("POST"),
         (path, _) if closes(path).is_some() => not_allowed("POST"),
         (path, false) if PAGES.contains(&path) => not_allowed("GET, HEAD"),
+        ("/", true) if status::is_browser(request.headers()) => status::page(),
         ("/", true) => text(StatusCode::OK, format!("meshgate: {}, {POSTS}\n", PAGES.join(" "))),
         _ => text(StatusCode::NOT_FOUND, format!("no such page; there are {} and {POSTS}\n", PAGES.join(" "))),
     })
 }
 
 /// What can be read.
-const PAGES: [&str; 8] = ["/live", "/ready", "/metrics", "/contracts", "/checks", "/breakers", "/candidate", "/spool"];
+const PAGES: [&str; 9] =
+    ["/live", "/ready", "/metrics", "/status.json", "/contracts", "/checks", "/breakers", "/candidate", "/spool"];
 
 /// What can be done.
 const POSTS: &str = "POST /reload, POST /breakers/DOMAIN/CONTRACT/close, POST /spool/retry";

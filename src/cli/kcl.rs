@@ -10,12 +10,14 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::{GOOD, run, trouble};
+use crate::admin::status::Kept;
 use crate::admin::{self, Admin};
 use crate::config::{self, Backend, Overrides};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pipeline::kcl::{self, ProcessorOptions};
 use crate::pipeline::keeper::{self, Keeper};
+use crate::pipeline::pulse::Pulsing;
 use crate::pipeline::serve::{self, Phase};
 use crate::pipeline::watch as rules_watch;
 
@@ -77,8 +79,12 @@ pub fn run(args: KclArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return trouble(format_args!("cannot start threads: {error}")),
     };
-    let options =
-        ProcessorOptions { stream: args.stream, checkpoint_every: Duration::from_secs(args.checkpoint_seconds) };
+    let pulse = args.admin.map(|_| Arc::<Pulsing>::default());
+    let options = ProcessorOptions {
+        stream: args.stream,
+        checkpoint_every: Duration::from_secs(args.checkpoint_seconds),
+        pulse: pulse.clone(),
+    };
     let admin = args.admin;
     let ended = runtime.block_on(async {
         if let Some(address) = admin {
@@ -87,7 +93,9 @@ pub fn run(args: KclArgs) -> ExitCode {
             let phase = watch::Sender::new(Phase::Ready);
             let (rules, metrics) = (Arc::clone(&rules), Arc::clone(&metrics));
             let backend = if matches!(config.backend, Backend::Aws { .. }) { "aws" } else { "local" };
-            let pages = Admin { phase: phase.subscribe(), rules, metrics, backend, spool: None };
+            let pulse = pulse.unwrap_or_default();
+            let status = Kept::new(crate::pipeline::now());
+            let pages = Admin { phase: phase.subscribe(), rules, metrics, backend, spool: None, pulse, status };
             tokio::spawn(async move {
                 let _phase = phase;
                 admin::serve(port, Arc::new(pages)).await;

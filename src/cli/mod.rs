@@ -20,6 +20,7 @@ mod rules;
 pub mod run;
 pub mod tail;
 pub mod test;
+pub mod top;
 
 use std::process::ExitCode;
 
@@ -53,6 +54,7 @@ Examples:
   meshgate diff origin/main              what a change of rules means, before it is merged
   meshgate docs rules                    a page of what the domains offer, for those who use it
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4570 aws kinesis put-record --stream-name orders …
+  meshgate top                           how it stands with a gate that runs
   meshgate dlq ls                        what was refused, why, and whose it is
 
 Exit codes: 0 good; 1 findings (a faulty rule file, a refused event, a failed example); 2 usage or
@@ -72,6 +74,7 @@ enum Command {
     Tail(tail::TailArgs),
     Dlq(dlq::DlqArgs),
     Health(health::HealthArgs),
+    Top(top::TopArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -90,6 +93,7 @@ impl Cli {
             Command::Tail(args) => tail::run(args),
             Command::Dlq(args) => dlq::run(args),
             Command::Health(args) => health::run(&args),
+            Command::Top(args) => top::run(&args),
             Command::Demo(args) => demo::run(args),
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{FINDINGS, GOOD, TROUBLE, notify, trouble};
+use crate::admin::status::Kept;
 use crate::admin::{self, Admin};
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::contract::RuleFiles;
@@ -19,6 +20,7 @@ use crate::contract::diagnostic::{self, Diagnostic};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::pipeline::keeper;
+use crate::pipeline::now;
 use crate::pipeline::pipe::{self, PipeOptions};
 use crate::pipeline::rules::{RuleOptions, Rules};
 use crate::pipeline::serve::{self, StartError, Stopped};
@@ -139,8 +141,8 @@ pub(super) async fn serve<F: Future<Output = ()>>(
     let admin_address = admin_port.local_addr().unwrap_or(config.admin);
     let serving = serve::start(config, Arc::clone(&rules), Arc::clone(&metrics)).await?;
     let revision = rules.current().revision().to_string();
-    let (backend, spool) = (serving.backend, serving.spooling.clone());
-    let admin = Admin { phase: serving.phase(), rules, metrics, backend, spool };
+    let (backend, spool, pulse) = (serving.backend, serving.spooling.clone(), Arc::clone(&serving.pulse));
+    let admin = Admin { phase: serving.phase(), rules, metrics, backend, spool, pulse, status: Kept::new(now()) };
     // Probes and scrapes are answered to the very last: the task ends with the runtime.
     tokio::spawn(admin::serve(admin_port, Arc::new(admin)));
     tracing::info!(

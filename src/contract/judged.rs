@@ -1,5 +1,6 @@
 //! A compiled contract, and how it judges an event.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -137,6 +138,13 @@ pub(super) struct Rule {
 }
 
 impl Check {
+    /// What is told of a violation where no value of an event may be: `None` where its message never holds one.
+    pub fn fixed_message(&self) -> Option<Cow<'_, str>> {
+        let Condition::Rule(rule) = &self.condition else { return None };
+        rule.message_expression.as_ref()?;
+        Some(rule.message.as_deref().map_or_else(|| format!("{} does not hold", self.id).into(), Cow::Borrowed))
+    }
+
     /// The most it costs to evaluate the rule, where that takes the event's tree.
     pub(super) fn cost_of_tree(&self) -> Option<Cost> {
         let Condition::Rule(rule) = &self.condition else { return None };

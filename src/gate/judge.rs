@@ -265,9 +265,12 @@ fn delivery(record: &Record) -> Delivery {
     }
 }
 
+/// What is told of a record that the mesh stream takes in no case; the stream's own words follow.
+pub const REFUSED_BY_STREAM: &str = "the mesh stream takes others and not this record";
+
 /// The verdict on a good event whose record the mesh stream takes in no case. `reason` is what the stream said.
 pub fn refused_by_stream<'a>(set: &'a ContractSet, record: &Record, reason: &str, now: Timestamp) -> Judged<'a> {
-    let message = format!("the mesh stream takes others and not this record: {reason}");
+    let message = format!("{REFUSED_BY_STREAM}: {reason}");
     refused(
         set,
         record,

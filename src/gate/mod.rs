@@ -1,4 +1,4 @@
-//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when, whom to tell of quarantine.
+//! Pure decisions: verdicts of a batch, the DLQ document, what to deliver when, whom to tell of quarantine, what became of events lately.
 
 pub mod breaker;
 pub mod delivery;
@@ -9,3 +9,4 @@ pub mod judge;
 pub mod letter;
 pub mod notice;
 pub mod pack;
+pub mod pulse;

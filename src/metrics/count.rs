@@ -139,18 +139,6 @@ impl Metrics {
         }
     }
 
-    /// A counter's series as they stand: labels and value.
-    pub fn counters(&self, name: &str) -> Vec<(Vec<(String, String)>, f64)> {
-        let families = self.registry.gather();
-        let series = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
-        series
-            .map(|metric| {
-                let labels = metric.get_label().iter().map(|l| (l.name().to_owned(), l.value().to_owned())).collect();
-                (labels, metric.get_counter().get_value())
-            })
-            .collect()
-    }
-
     /// Forgets a domain that is no longer there: its gauges would lie. Counters stay, as Prometheus expects.
     pub fn forget_domain(&self, domain: &str, revision: &str) {
         self.forget_revision(domain, revision);

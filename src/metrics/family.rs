@@ -68,10 +68,10 @@ pub(super) fn registered<C: Collected>(registry: &Registry, family: &Family) -> 
     collector
 }
 
-/// Defines metrics, section by section: the field, its type of the Prometheus client, the metric's name, its labels, a histogram's
+/// Defines a struct of metrics, with what is kept beside them, and that begins empty. Section by section: the field, its type of the Prometheus client, the metric's name, its labels, a histogram's
 /// buckets, and what it counts.
 macro_rules! metrics {
-    ($(#[$attribute:meta])* pub struct $Metrics:ident; $(
+    ($(#[$attribute:meta])* pub struct $Metrics:ident { $($(#[$note:meta])* pub $beside:ident: $default:ty,)* } $(
         $section:literal {$(
             $visibility:vis $field:ident: $type:ty = $name:literal [$($label:ident),*] $(in $buckets:ident)?, $help:literal;
         )+}
@@ -79,6 +79,7 @@ macro_rules! metrics {
         $(#[$attribute])*
         pub struct $Metrics {
             registry: Registry,
+            $($(#[$note])* pub $beside: $default,)*
             $($(
                 #[doc = concat!("`", $name, "`: ", $help)]
                 $visibility $field: $type,
@@ -105,6 +106,7 @@ macro_rules! metrics {
                 // Fields are evaluated in the order in which they are written, which is that of the families.
                 Self {
                     $($($field: registered::<$type>(&registry, next()),)+)+
+                    $($beside: Default::default(),)*
                     registry,
                 }
             }

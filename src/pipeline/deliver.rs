@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::gate::delivery::{CallId, Delivery, Entry, Limits, Ordering, RetryPolicy, Step};
 use crate::metrics::Metrics;
-use crate::model::{DeadLetter, Placement, Record, Unsettled};
+use crate::model::{DeadLetter, Placement, Record, Trouble, Unsettled};
 use crate::port::{BoxFuture, CallLimits, DeadLetterSink, MeshSink};
 
 /// Calls open at once for one batch. A mesh call holds up to 500 records, so that a batch seldom needs several.
@@ -42,7 +42,7 @@ pub async fn deliver_mesh(
             sink.put(stream, &call).await
         })
     };
-    drive(entries, limits, policy, put, &Tally { metrics, sink: MESH }).await
+    drive(entries, limits, policy, put, &Tally { metrics, sink: MESH, name: stream }).await
 }
 
 /// Sends dead letters to a queue, retrying within `policy`: a result for each, in their order.
@@ -63,7 +63,7 @@ pub async fn deliver_letters(
             sink.send(queue, &call).await
         })
     };
-    drive(entries, limits, policy, send, &Tally { metrics, sink: DEAD_LETTER }).await
+    drive(entries, limits, policy, send, &Tally { metrics, sink: DEAD_LETTER, name: queue }).await
 }
 
 fn limits(call: CallLimits, open: usize) -> Limits {
@@ -130,16 +130,23 @@ async fn first_answer<T>(open: &mut [Open<'_, T>]) -> (usize, Vec<Result<T, Unse
 pub(super) struct Tally<'a> {
     pub metrics: &'a Metrics,
     pub sink: &'static str,
+    /// Of the stream, the queue or the bucket.
+    pub name: &'a str,
 }
 
 impl Tally<'_> {
     fn retried(&self) {
         self.metrics.sink_retries.with_label_values(&[self.sink]).inc();
+        self.metrics.far_ends.retried(self.sink, self.name);
     }
 
     fn answered<T>(&self, took: Duration, results: &[Result<T, Unsettled>]) {
         self.metrics.sink_call_seconds.with_label_values(&[self.sink]).observe(took.as_secs_f64());
-        for failure in results.iter().filter_map(|result| result.as_ref().err()) {
+        let failures = || results.iter().filter_map(|result| result.as_ref().err());
+        let takes = results.iter().any(Result::is_ok);
+        let told = failures().find(|failure| failure.trouble != Trouble::Invalid);
+        self.metrics.far_ends.answered(self.sink, self.name, takes, told, super::now());
+        for failure in failures() {
             self.metrics.sink_failures.with_label_values(&[self.sink, failure.trouble.as_str()]).inc();
         }
     }

@@ -16,6 +16,7 @@ use super::doubts;
 use super::notices::Noted;
 use super::objects::Objects;
 use super::outbox::{self, Made};
+use super::pulse::Pulsing;
 use super::rules::{InForce, Rules};
 use super::spooling::Spooling;
 use super::streams::{StreamFacts, Streams};
@@ -72,6 +73,7 @@ pub struct Gate {
     /// When the log last said that records were not settled.
     complained: Mutex<Option<Instant>>,
     noted: Option<Arc<Noted>>,
+    pub(super) pulse: Option<Arc<Pulsing>>,
 }
 
 /// A judged record, as far as its delivery goes.
@@ -122,6 +124,7 @@ impl Gate {
             spooling: None,
             complained: Mutex::default(),
             noted: None,
+            pulse: None,
         }
     }
 
@@ -191,7 +194,7 @@ impl Gate {
             candidate::count(candidate, opinions, &decided, &self.options.metrics);
         }
         self.complain(&route, &outcomes);
-        self.count(&route, &outcomes);
+        self.count(&route, &set, &outcomes);
         ignored.iter().for_each(|ignored| outbox::count(&route, ignored.change, &self.options.metrics));
         Ok(outbox::merge(outcomes, ignored, |record| Outcome {
             judgement: judge::ignored(),
@@ -244,7 +247,7 @@ impl Gate {
         }
     }
 
-    fn count(&self, route: &Route, outcomes: &[Outcome]) {
+    fn count(&self, route: &Route, set: &InForce, outcomes: &[Outcome]) {
         let (metrics, now) = (&self.options.metrics, (self.options.clock)());
         // What a breaker or a doubt holds comes again, and is judged again.
         let judged = outcomes.iter().filter(|outcome| !is_held(outcome));
@@ -252,6 +255,9 @@ impl Gate {
         if let Some(noted) = &self.noted {
             let settled = outcomes.iter().filter(|outcome| is_settled(outcome));
             noted.observe(settled.map(|outcome| &outcome.judgement), now);
+        }
+        if let Some(pulse) = &self.pulse {
+            pulse.observe(outcomes, set, now);
         }
         for settlement in SETTLEMENTS {
             let count = outcomes.iter().filter(|outcome| name_of(&outcome.settlement) == settlement).count();

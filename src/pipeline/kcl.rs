@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::BufReader;
 
 use super::notices::Notices;
+use super::pulse::Pulsing;
 use super::rules::Rules;
 use super::serve::{self, StartError};
 use crate::config::Config;
@@ -19,6 +20,8 @@ pub struct ProcessorOptions {
     /// The stream the daemon reads, by which routes and contracts are found.
     pub stream: String,
     pub checkpoint_every: Duration,
+    /// For its admin port, where it has one.
+    pub pulse: Option<Arc<Pulsing>>,
 }
 
 /// Why it ended early.
@@ -47,7 +50,7 @@ pub async fn run(
     let by_key = config.routes.keeps_order(&options.stream);
     let notices = serve::notices(config, &rules, &sinks, &metrics, serve::worker_id(&instance));
     let gate = serve::gate(config, rules, &sinks, Arc::clone(&metrics));
-    let gate = Arc::new(gate.noted_by(notices.as_ref().map(Notices::noted)));
+    let gate = Arc::new(gate.noted_by(notices.as_ref().map(Notices::noted)).with_pulse(options.pulse));
     let reader = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
     let options = Options {
         intake: gate,

@@ -22,6 +22,7 @@ pub mod objects;
 pub mod origin;
 mod outbox;
 pub mod pipe;
+pub mod pulse;
 mod refused;
 pub mod replay;
 pub mod rules;

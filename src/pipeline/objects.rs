@@ -30,6 +30,9 @@ const COMPRESSED_HERE_MAX: usize = 64 * 1024;
 const LETTER: &str = "letter";
 const ARCHIVE: &str = "archive";
 
+/// What their far end is called: a gate has one bucket at most.
+const BUCKET: &str = "s3";
+
 /// A place for objects, and what is to be put there.
 #[derive(Clone)]
 pub struct Objects {
@@ -67,7 +70,7 @@ impl Objects {
                 results
             })
         };
-        drive(entries, limits, policy, put, &Tally { metrics, sink: LETTER }).await
+        drive(entries, limits, policy, put, &Tally { metrics, sink: LETTER, name: BUCKET }).await
     }
 
     async fn put_letter(&self, letter: &DeadLetter, metrics: &Metrics) -> Result<DeadLetter, Unsettled> {
@@ -97,7 +100,7 @@ impl Objects {
                 vec![put; here.len()]
             })
         };
-        drive(entries, limits, policy, put, &Tally { metrics, sink: ARCHIVE }).await
+        drive(entries, limits, policy, put, &Tally { metrics, sink: ARCHIVE, name: BUCKET }).await
     }
 
     async fn put(

@@ -15,6 +15,7 @@ use super::gated;
 use super::keeper::Keeper;
 use super::notices::{NoticeOptions, Notices};
 use super::objects::Objects;
+use super::pulse::Pulsing;
 use super::rules::Rules;
 use super::spooling::Spooling;
 use super::watch::{CandidateWatch, Watch, watch as keep_watch};
@@ -312,6 +313,7 @@ pub struct Serving {
     notices: Option<Notices>,
     exporting: Option<Exporting>,
     pub spooling: Option<Arc<Spooling>>,
+    pub pulse: Arc<Pulsing>,
     /// Ends when `stop` is told, and the turns under way are over.
     drainer: JoinHandle<()>,
 }
@@ -338,7 +340,8 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
     let notices = notices(config, &rules, &sinks, &metrics, worker_id(&instance));
     let spooling = open_spool(config, &metrics)?;
     let gate = gate(config, Arc::clone(&rules), &sinks, Arc::clone(&metrics));
-    let gate = gate.noted_by(notices.as_ref().map(Notices::noted));
+    let pulse = Arc::new(Pulsing::default());
+    let gate = gate.noted_by(notices.as_ref().map(Notices::noted)).with_pulse(Some(Arc::clone(&pulse)));
     let gate = Arc::new(match &spooling {
         Some(spooling) => gate.with_spool(Arc::clone(spooling)),
         None => gate,
@@ -398,6 +401,7 @@ pub async fn start(config: &Config, rules: Arc<Rules>, metrics: Arc<Metrics>) ->
         notices,
         exporting,
         spooling,
+        pulse,
         drainer,
     })
 }

@@ -33,6 +33,7 @@ mod rules;
 mod rules_git;
 mod shards;
 mod spool;
+mod status;
 mod streams;
 mod tracing;
 mod usage;

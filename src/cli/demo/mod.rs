@@ -256,6 +256,8 @@ fn print_where_to_look(config: &Config, admin: Option<SocketAddr>) {
     say!("  one, with reasons    {meshgate} dlq show ID{data}");
     match admin {
         Some(admin) => {
+            let top = if admin == defaults.admin { String::new() } else { format!(" --admin {admin}") };
+            say!("  how it stands        http://{admin}/ in a browser, or: {meshgate} top{top}");
             say!("  metrics              curl http://{admin}/metrics");
             say!("  contracts            curl http://{admin}/contracts");
             say!("  change a rule        edit {}/, then: curl -X POST http://{admin}/reload", config.rules);

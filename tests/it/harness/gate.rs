@@ -103,6 +103,11 @@ impl Gate {
         line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }

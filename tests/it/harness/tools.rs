@@ -42,6 +42,8 @@ pub enum Tool {
     PreCommit,
     Actionlint,
     Chromium,
+    /// Node.js, with what visits a page: `playwright-core` and `axe-core`.
+    StatusPage,
 }
 
 /// The top of the repository.
@@ -73,6 +75,10 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::Node => (PathBuf::from("node"), module("@aws-sdk/client-kinesis/package.json")),
         Tool::FoundationSdk => (PathBuf::from("node"), module("@grafana/grafana-foundation-sdk/package.json")),
         Tool::TypeScript => (PathBuf::from("node"), module("typescript/bin/tsc")),
+        Tool::StatusPage => {
+            let (visitor, checker) = (module("playwright-core/package.json"), module("axe-core/package.json"));
+            (PathBuf::from("node"), if checker.exists() { visitor } else { checker })
+        }
         Tool::Ministack => (venv("ministack"), venv("ministack")),
         Tool::Fauxqs => (PathBuf::from("node"), module("fauxqs/dist/app.js")),
         Tool::KinesisLocal => (PathBuf::from("node"), module("kinesis-local/main.js")),
@@ -134,7 +140,7 @@ pub fn tool(tool: Tool) -> Option<Command> {
         Tool::TypeScript => {
             command.arg(module("typescript/bin/tsc"));
         }
-        Tool::Node | Tool::FoundationSdk | Tool::OperatorSchemas | Tool::Hcl => {
+        Tool::Node | Tool::FoundationSdk | Tool::OperatorSchemas | Tool::Hcl | Tool::StatusPage => {
             command.env("NODE_PATH", tools.join("node_modules"));
         }
         _ => {}
