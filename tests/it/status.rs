@@ -340,3 +340,23 @@ fn a_terminal_is_given_back_as_it_was() {
     assert!(told.trim_end().ends_with(r"\x1b[?25h\x1b[?1049l'"), "{told}");
     assert!(told.contains("parcels/parcel.sent"), "{told}");
 }
+
+/// A quarter of a minute of traffic is enough to see that the pictures of the README can be made again.
+#[test]
+fn the_readmes_pictures_are_made_by_their_script() {
+    let (Some(mut node), Some(chromium)) = (tool(Tool::StatusPage), tool(Tool::Chromium)) else { return };
+    let home = temporary();
+    node.env("CHROMIUM", chromium.get_program()).env("HOME", home.path()).env("TMPDIR", home.path());
+    node.env("MESHGATE", binary()).env("OUT", home.path());
+    let output = run(node.arg(repository().join("docs/screenshot.cjs")).arg("0.25"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["status.png", "status-dark.png"] {
+        let picture = std::fs::read(home.path().join(name)).expect("a picture");
+        assert!(picture.starts_with(b"\x89PNG") && picture.len() > 20_000, "{name}: {} bytes", picture.len());
+        let shown = repository().join("docs").join(name);
+        assert!(shown.metadata().expect("the README's").len() < 160_000, "{name} is too large for a README");
+    }
+    let left: Vec<_> = std::fs::read_dir(home.path()).expect("a directory").filter_map(Result::ok).collect();
+    let left = left.iter().filter(|entry| entry.file_name().to_string_lossy().starts_with("meshgate-")).count();
+    assert_eq!(left, 0, "it leaves nothing behind");
+}
