@@ -10,6 +10,7 @@ mod far_ends;
 #[cfg(test)]
 mod page;
 mod read;
+mod shard;
 
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -19,6 +20,7 @@ pub use self::count::ContractLabels;
 pub use self::family::Family;
 pub use self::far_ends::{Failure, FarEnd, FarEnds};
 pub use self::read::Series;
+pub use self::shard::{ShardShown, ShardsShown};
 
 /// Seconds: from a quarter of a millisecond to ten seconds, which spans a local commit and a throttled upstream.
 const REQUEST_BUCKETS: &[f64] =
@@ -33,6 +35,8 @@ metrics! {
     pub struct Metrics {
         /// When each far end last took something, for those who look now.
         pub far_ends: FarEnds,
+        /// Who shows something of a shard.
+        pub shards_shown: ShardsShown,
     }
 
     "Events and their quality" {
@@ -124,9 +128,9 @@ metrics! {
             "Shards of the stream that this gate reads.";
         pub shards_unread: IntGaugeVec = "meshgate_shards_unread" [stream],
             "Shards of the stream that no gate reads, as of this gate's last look: more than `shards_max` allow, or about to be taken.";
-        pub shard_records: IntGaugeVec = "meshgate_shard_records_in_flight" [stream, shard],
+        shard_records: IntGaugeVec = "meshgate_shard_records_in_flight" [stream, shard],
             "Records read from the shard and not yet settled.";
-        pub shard_stalled: IntGaugeVec = "meshgate_shard_stalled_seconds" [stream, shard],
+        shard_stalled: IntGaugeVec = "meshgate_shard_stalled_seconds" [stream, shard],
             "For how long the shard's first record could not be settled; 0 while all is well.";
     }
 

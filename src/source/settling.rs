@@ -12,7 +12,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use crate::lease::ledger::{BatchId, Input, Ledger, LedgerOptions, Output, Taken};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ShardShown};
 use crate::model::{Place, Position, Record, Settlement};
 use crate::port::{Intake, IntakeError};
 use crate::trace::Tracer;
@@ -61,6 +61,7 @@ pub enum Progress {
 /// One shard on its way through the gate.
 pub struct Settling {
     options: SettlingOptions,
+    shown: ShardShown,
     ledger: Ledger,
     under_way: JoinSet<Result<Vec<bool>, IntakeError>>,
     batches: HashMap<Id, BatchId>,
@@ -84,6 +85,7 @@ impl Settling {
     pub fn new(options: SettlingOptions, after: Option<Place>) -> Self {
         let ledger = Ledger::new(LedgerOptions { by_key: options.by_key, ..LedgerOptions::default() });
         Self {
+            shown: ShardShown::new(&options.metrics, &options.stream, &options.shard),
             options,
             ledger,
             under_way: JoinSet::new(),
@@ -212,9 +214,7 @@ impl Settling {
         let now_ms = self.now_ms();
         self.ledger.handle(input, now_ms);
         let records = self.ledger.records();
-        let gauge =
-            self.options.metrics.shard_records.with_label_values(&[&*self.options.stream, &*self.options.shard]);
-        gauge.set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.shown.in_flight(records);
     }
 
     fn now_ms(&self) -> u64 {
@@ -223,12 +223,11 @@ impl Settling {
 
     /// Says that the shard stands still: as a metric, and in the log once in a while.
     fn complain(&mut self, uncovered: Option<&IntakeError>) {
-        let SettlingOptions { stream, shard, metrics, .. } = &self.options;
-        let gauge = metrics.shard_stalled.with_label_values(&[&**stream, &**shard]);
+        let SettlingOptions { stream, shard, .. } = &self.options;
         let held_up = self.ledger.held_up().filter(|(_, attempts)| *attempts > 1).map(|(place, _)| place);
         if held_up.is_none() && uncovered.is_none() {
             if self.stalled.take().is_some() {
-                gauge.set(0);
+                self.shown.stalled(0);
             }
             return;
         }
@@ -236,7 +235,7 @@ impl Settling {
         let now = Instant::now();
         let (since, said) = self.stalled.get_or_insert((now, None));
         let stalled = now - *since;
-        gauge.set(i64::try_from(stalled.as_secs()).unwrap_or(i64::MAX));
+        self.shown.stalled(stalled.as_secs());
         if said.is_some_and(|said| now - said < COMPLAINT_INTERVAL) {
             return;
         }
@@ -249,16 +248,6 @@ impl Settling {
             reason = reason.as_deref().unwrap_or("the lines about records that could not be settled tell"),
             "the shard stands still: its next record cannot be settled, and none is skipped"
         );
-    }
-}
-
-impl Drop for Settling {
-    fn drop(&mut self) {
-        // Shards come and go; their series go with them.
-        let SettlingOptions { stream, shard, metrics, .. } = &self.options;
-        let labels = [&**stream, &**shard];
-        drop(metrics.shard_records.remove_label_values(&labels));
-        drop(metrics.shard_stalled.remove_label_values(&labels));
     }
 }
 

@@ -31,7 +31,7 @@ const POLICY: RetryPolicy =
 const SECRET_KEY: &str = "secret";
 
 fn clients(url: &str) -> Clients {
-    clients_waiting(url, Duration::from_millis(500))
+    clients_waiting(url, Duration::from_millis(1_500))
 }
 
 fn clients_waiting(url: &str, call_timeout: Duration) -> Clients {

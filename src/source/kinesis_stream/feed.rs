@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::lease::{Checkpoint, Lease};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ShardShown};
 use crate::model::{Shard, Timestamp};
 use crate::port::{ChildShard, ReadError, ReadFrom, ShardBatch, ShardReader, ShardRecord, Subscription};
 
@@ -107,6 +107,7 @@ impl From {
 /// One shard as it is read.
 pub struct Feed {
     options: FeedOptions,
+    shown: ShardShown,
     from: From,
     iterator: Option<String>,
     subscription: Option<Box<dyn Subscription>>,
@@ -125,6 +126,7 @@ impl Feed {
     /// From a lease's checkpoint on, the record there included.
     pub fn new(options: FeedOptions, lease: &Lease) -> Self {
         Self {
+            shown: ShardShown::new(&options.metrics, &options.stream, &options.shard),
             options,
             from: From::of(lease),
             iterator: None,
@@ -238,8 +240,7 @@ impl Feed {
         if let Some(last) = records.last() {
             self.from = From::After(last.sequence_number.clone());
         }
-        let FeedOptions { stream, shard, metrics, .. } = &self.options;
-        metrics.shard_lag.with_label_values(&[&**stream, &**shard]).set(millis_behind_latest);
+        self.shown.lag(millis_behind_latest);
         records
     }
 
@@ -308,13 +309,6 @@ fn followers(shards: &[Shard], parent: &str) -> Vec<ChildShard> {
     };
     let follower = |shard: &Shard| ChildShard { id: shard.id.to_string(), parents: parents(shard), range: shard.range };
     shards.iter().map(follower).filter(|child| child.parents.iter().any(|id| id == parent)).collect()
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        let FeedOptions { stream, shard, metrics, .. } = &self.options;
-        drop(metrics.shard_lag.remove_label_values(&[&**stream, &**shard]));
-    }
 }
 
 #[cfg(test)]
