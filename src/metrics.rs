@@ -50,8 +50,8 @@ metrics! {
             "When an event of the contract was last judged.";
         pub slo_target: GaugeVec = "meshgate_slo_target_ratio" [domain, contract],
             "Share of events that may fail, from the contract's `slo`.";
-        pub stream_failing: IntGaugeVec = "meshgate_stream_check_failing" [domain, contract, rule],
-            "1 while the last window of the check fails.";
+        pub stream_failing: IntGaugeVec = "meshgate_stream_check_failing" [domain, contract, rule, dimension],
+            "1 while the last window of the check fails. Where a dimension is checked by windows alone, this is its score.";
         pub stream_value: GaugeVec = "meshgate_stream_check_value" [domain, contract, rule, bound],
             "What the last window of the check came to; milliseconds for latencies.";
         pub replayed: IntCounterVec = "meshgate_replayed_total" [domain, contract, outcome],
@@ -201,8 +201,11 @@ const LABELS: &[(&str, &str)] = &[
     ("domain", "names of domains in the rule files, and `unknown`"),
     ("event", "a fixed list"),
     ("kind", "a fixed list; of violations: KINDS"),
-    ("mode", "`enforce` or `shadow`; of a contract `off` too"),
-    ("operation", "operations of the Kinesis API that the gate knows, pages of its HTTP API, and `unknown`"),
+    ("mode", "`enforce` or `shadow`"),
+    (
+        "operation",
+        "operations of the Kinesis API that the gate knows, `events` and `judge` of its HTTP API, and `other`",
+    ),
     ("outcome", "a fixed list"),
     ("owner", "the owner's `team` in the contract, else in the domain"),
     ("queue", "queues of the settings and the rule files"),

@@ -134,7 +134,7 @@ impl Metrics {
 
     /// Forgets what a check shows that is no longer in force. Counters stay.
     pub fn forget_check(&self, labels: &[&str; 3]) {
-        for gauge in [&self.stream_failing, &self.state_entries, &self.state_limit, &self.state_bytes] {
+        for gauge in [&self.state_entries, &self.state_limit, &self.state_bytes] {
             let _ = gauge.remove_label_values(labels);
         }
     }

@@ -35,6 +35,12 @@ sum by (domain, contract) (rate(meshgate_events_total{verdict=\"forward\"}[5m]))
 An event counts once in a dimension, whatever number of its rules it breaks, so a score is a share of events. Add `severity=\"error\"` to leave
 warnings out.
 
+Checks that measure windows speak of no single event; what they find has a dimension too:
+
+```promql
+1 - max by (domain, contract, dimension) (meshgate_stream_check_failing)
+```
+
 ";
 
 fn cell(text: &str) -> String {

@@ -66,8 +66,17 @@ pub struct Keeper {
 #[derive(Debug)]
 struct Seen {
     standing: Standing,
+    /// What its standing is labelled with.
+    dimension: &'static str,
     evicted: u64,
     bounds: Vec<&'static str>,
+}
+
+impl Seen {
+    /// Takes the series of its standing away.
+    fn forget_standing(&self, [domain, contract, rule]: &[&str; 3], metrics: &Metrics) {
+        let _ = metrics.stream_failing.remove_label_values(&[domain, contract, rule, self.dimension]);
+    }
 }
 
 impl Keeper {
@@ -111,6 +120,7 @@ impl Keeper {
         for (name, seen) in before {
             let labels = [&*name[0], &*name[1], &*name[2]];
             self.metrics.forget_check(&labels);
+            seen.forget_standing(&labels, &self.metrics);
             for bound in seen.bounds {
                 let _ = self.metrics.stream_value.remove_label_values(&[labels[0], labels[1], labels[2], bound]);
             }
@@ -119,7 +129,11 @@ impl Keeper {
 
     fn show_check(&self, name: &[Arc<str>; 3], check: &StreamCheck, state: &State, before: Option<Seen>) -> Seen {
         let labels = [&*name[0], &*name[1], &*name[2]];
-        let before = before.unwrap_or(Seen { standing: Standing::Unknown, evicted: 0, bounds: Vec::new() });
+        let dimension = check.dimension.map_or("none", |dimension| dimension.as_str());
+        let before = before.unwrap_or(Seen { standing: Standing::Unknown, dimension, evicted: 0, bounds: Vec::new() });
+        if before.dimension != dimension {
+            before.forget_standing(&labels, &self.metrics);
+        }
         let (usage, metrics) = (state.usage(), &self.metrics);
         metrics.state_bytes.with_label_values(&labels).set(usage.bytes as i64);
         if usage.limit > 0 {
@@ -137,12 +151,13 @@ impl Keeper {
             }
             (windows.standing(), bounds)
         });
-        let Some((standing, bounds)) = shown else { return Seen { evicted: usage.evicted, ..before } };
-        metrics.stream_failing.with_label_values(&labels).set((standing == Standing::Fails).into());
+        let Some((standing, bounds)) = shown else { return Seen { dimension, evicted: usage.evicted, ..before } };
+        let failing = metrics.stream_failing.with_label_values(&[labels[0], labels[1], labels[2], dimension]);
+        failing.set((standing == Standing::Fails).into());
         if standing != before.standing {
             tell(labels, check, standing);
         }
-        Seen { standing, evicted: usage.evicted, bounds }
+        Seen { standing, dimension, evicted: usage.evicted, bounds }
     }
 
     fn show_breakers(&mut self, in_force: &InForce, now: Timestamp) {
