@@ -226,9 +226,8 @@ impl Settling {
         let SettlingOptions { stream, shard, .. } = &self.options;
         let held_up = self.ledger.held_up().filter(|(_, attempts)| *attempts > 1).map(|(place, _)| place);
         if held_up.is_none() && uncovered.is_none() {
-            if self.stalled.take().is_some() {
-                self.shown.stalled(0);
-            }
+            self.stalled = None;
+            self.shown.stalled(0);
             return;
         }
         let reason = uncovered.or(self.refused.as_ref()).map(ToString::to_string);
