@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Metrics;
 
 /// How many parts of the gate show something of each shard, by stream and shard.
+type Counts = HashMap<(Arc<str>, Arc<str>), usize>;
+
+/// Which shards are shown, and by how many.
 #[derive(Debug, Default)]
-pub struct ShardsShown(Mutex<HashMap<(Arc<str>, Arc<str>), usize>>);
+pub struct ShardsShown(Mutex<Counts>);
 
 impl ShardsShown {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Arc<str>, Arc<str>), usize>> {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
